@@ -1,0 +1,43 @@
+"""Every error the package raises on purpose. The rooms below and above all import it; it imports nothing."""
+
+from __future__ import annotations
+
+
+class OptimizeError(Exception):
+    """Base of every error of this package."""
+
+
+class MethodError(OptimizeError, ValueError):
+    """A caching method, or one of its fields, is unknown or has a value that makes no sense."""
+
+
+class CaptureError(OptimizeError):
+    """The model could not be captured as a graph, or the captured graph does not compute what the model computes."""
+
+
+class UnsupportedModelError(OptimizeError):
+    """The captured graph has nothing the method can work on: no blocks, no sites of the asked kind, no token grid."""
+
+
+class PreconditionError(OptimizeError):
+    """A pass was asked to run on a program that lacks what the pass needs."""
+
+
+class LoweringError(OptimizeError):
+    """A program could not be lowered to a backend."""
+
+
+class TrajectoryError(OptimizeError, RuntimeError):
+    """A call does not fit the denoising trajectory it belongs to, so cached features would be wrong for it."""
+
+
+class MissingExtraError(OptimizeError, ImportError):
+    """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+class PassError(OptimizeError):
+    """A pass broke its contract. This is a defect of fouriercache, not of the caller; please report it."""
+
+
+class VerifyError(OptimizeError):
+    """A program is malformed between passes. This is a defect of fouriercache, not of the caller; please report it."""

@@ -1,0 +1,230 @@
+"""Train the class-conditional DiT that the project ships, on a CPU (hours) or a GPU (minutes).
+
+    python training/train_dit.py --out runs/dit --minutes 120
+
+The run is bounded by wall-clock time, checkpoints every few minutes and resumes from its own checkpoint. Images are
+drawn as they are needed, so no image is seen twice. The first part of the run trains on windows of 8 x 8 tokens with
+their true positions (five times as many images a second), the rest on all 16 x 16.
+
+v-prediction (Salimans and Ho 2022, equation in section 4 of arXiv:2202.00512) on the linear DDPM schedule; Muon for
+the blocks' matrices, AdamW for the rest; adaLN-zero initialisation (Peebles and Xie 2023, section 3.2).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import shapes
+import torch
+from diffusers import DDIMScheduler, DiTTransformer2DModel
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+CONFIG: dict[str, Any] = {
+    "num_attention_heads": 4,
+    "attention_head_dim": 32,
+    "in_channels": 3,
+    "out_channels": 3,
+    "num_layers": 8,
+    "sample_size": shapes.SIZE,
+    "patch_size": 2,
+    "num_embeds_ada_norm": len(shapes.CLASSES),
+    "norm_type": "ada_norm_zero",
+    "norm_elementwise_affine": False,
+    "norm_eps": 1e-6,
+}
+SCHEDULER: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_schedule": "linear",
+    "beta_start": 1e-4,
+    "beta_end": 0.02,
+    "prediction_type": "v_prediction",
+    "clip_sample": False,
+    "set_alpha_to_one": True,
+}
+WINDOW = 8
+"""Side of the token window of the first part of the run."""
+
+HIGHEST_FREQUENCY = 0.03
+"""Timestep sinusoids faster than this, in radians a timestep, get zero weight.
+
+They turn by more than half a radian between two of 50 sampling steps, a short training leaves their weights as
+noise, and the features of neighbouring steps then differ by that noise.
+"""
+
+
+def new_model() -> DiTTransformer2DModel:
+    """Build the untrained model, adaLN-zero."""
+    model = DiTTransformer2DModel(**CONFIG)
+    for block in model.transformer_blocks:
+        nn.init.zeros_(block.norm1.linear.weight)
+        nn.init.zeros_(block.norm1.linear.bias)
+    for layer in (model.proj_out_1, model.proj_out_2):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    # The class is dropped by drop_label below, once for all blocks; in train mode every block would draw its own.
+    return model.eval()
+
+
+@torch.no_grad()
+def silence_fast_timesteps(model: DiTTransformer2DModel) -> None:
+    """Zero the weights that read timestep sinusoids above `HIGHEST_FREQUENCY`."""
+    for block in model.transformer_blocks:
+        weight = block.norm1.emb.timestep_embedder.linear_1.weight
+        half = weight.shape[1] // 2
+        frequency = torch.exp(-math.log(10000) * torch.arange(half, device=weight.device) / (half - 1))
+        weight[:, (frequency > HIGHEST_FREQUENCY).repeat(2)] = 0
+
+
+class TokenLoss(nn.Module):
+    """Mean squared v error on a window of tokens; the arithmetic is the model's own modules."""
+
+    def __init__(self, model: DiTTransformer2DModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, noisy: Tensor, positions: Tensor, target: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        """Return the scalar loss.
+
+        Args:
+            noisy, target: [n, 3, h, w]. positions: [n, h*w/4, hidden]. t, labels: int64 [n].
+        """
+        model = self.model
+        hidden = model.pos_embed.proj(noisy).flatten(2).transpose(1, 2) + positions
+        for block in model.transformer_blocks:
+            hidden = block(hidden, timestep=t, class_labels=labels)
+        embedding = model.transformer_blocks[0].norm1.emb(t, labels, hidden_dtype=hidden.dtype)
+        shift, scale = model.proj_out_1(nn.functional.silu(embedding)).chunk(2, dim=1)
+        out = model.proj_out_2(model.norm_out(hidden) * (1 + scale[:, None]) + shift[:, None])
+        n, c, h, w = target.shape
+        want = target.view(n, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 3, 5, 1).reshape(n, -1, 4 * c)
+        return (out.float() - want).square().mean()
+
+
+def windows(images: Tensor, positions: Tensor, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Cut one window of `side` x `side` tokens from every image, with its rows of the position embedding."""
+    n, grid = images.shape[0], shapes.SIZE // 2
+    if side == grid:
+        return images, positions.expand(n, -1, -1)
+    corner = torch.randint(0, grid - side + 1, (n, 2), generator=generator).tolist()
+    table = positions.view(grid, grid, -1)
+    cut = torch.stack([x[:, 2 * i : 2 * (i + side), 2 * j : 2 * (j + side)] for x, (i, j) in zip(images, corner)])
+    rows = torch.stack([table[i : i + side, j : j + side].flatten(0, 1) for i, j in corner])
+    return cut, rows
+
+
+def learning_rate(fraction: float, step: int) -> float:
+    """Warm up over 200 steps, hold, and decay linearly over the last 30 % of the run."""
+    return min(1.0, (step + 1) / 200) * min(1.0, max(0.0, 1 - fraction) / 0.3)
+
+
+def optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
+    matrices = [p for k, p in model.named_parameters() if p.ndim == 2 and "blocks" in k and "class_embedder" not in k]
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in model.parameters() if id(p) not in chosen]
+    return [
+        torch.optim.Muon(matrices, lr=2e-3, momentum=0.95, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+
+
+def save_model(weights: dict[str, Tensor], folder: Path, card: dict[str, Any]) -> None:
+    """Write diffusers' layout: config.json and diffusion_pytorch_model.safetensors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = new_model()
+    model.load_state_dict(weights)
+    model.save_pretrained(folder)
+    DDIMScheduler(**SCHEDULER).save_pretrained(folder / "scheduler")
+    (folder / "training.json").write_text(json.dumps(card, indent=2) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=120)
+    parser.add_argument("--window-share", type=float, default=0.35, help="share of the run on 8 x 8 windows")
+    parser.add_argument("--batch", type=int, default=48, help="images a full step; windows take four times as many")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save-every", type=float, default=5, help="minutes")
+    parser.add_argument("--compile", action="store_true")
+    args = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    torch.manual_seed(args.seed)
+    model = new_model().to(device)
+    average = {k: v.detach().clone() for k, v in model.state_dict().items()}
+    opts = optimizers(model)
+    base = [[g["lr"] for g in o.param_groups] for o in opts]
+    loss_fn: Any = TokenLoss(model)
+    if args.compile:
+        loss_fn = torch.compile(loss_fn, dynamic=False)
+    generator = torch.Generator().manual_seed(args.seed + 1)
+    alphas = DDIMScheduler(**SCHEDULER).alphas_cumprod
+    step, images_seen, elapsed, history = 0, 0, 0.0, []
+    checkpoint = args.out / "checkpoint.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(state["model"])
+        average = state["average"]
+        for o, s in zip(opts, state["optimizers"]):
+            o.load_state_dict(s)
+        step, images_seen, elapsed, history = (state[k] for k in ("step", "images_seen", "elapsed", "history"))
+        generator.manual_seed(args.seed + 1 + step)
+        print(f"resumed at step {step}, {elapsed / 60:.1f} min", flush=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+
+    positions = model.pos_embed.pos_embed.cpu()
+    started, budget = time.time() - elapsed, args.minutes * 60
+    saved, running = time.time(), 0.0
+    while (elapsed := time.time() - started) < budget:
+        fraction = elapsed / budget
+        side = WINDOW if fraction < args.window_share else shapes.SIZE // 2
+        n = args.batch * (4 if side == WINDOW else 1)
+        for o, lrs in zip(opts, base):
+            for group, lr in zip(o.param_groups, lrs):
+                group["lr"] = lr * learning_rate(fraction, step)
+        labels = torch.randint(0, len(shapes.CLASSES), (n,), generator=generator)
+        images, rows = windows(shapes.draw(labels, generator), positions, side, generator)
+        # Stratified: one timestep from each of n equal ranges, in random order.
+        t = ((torch.randperm(n, generator=generator) + torch.rand(n, generator=generator)) * 1000 / n).long()
+        a = alphas[t].view(-1, 1, 1, 1)
+        noise = torch.randn(images.shape, generator=generator)
+        noisy, target = a.sqrt() * images + (1 - a).sqrt() * noise, a.sqrt() * noise - (1 - a).sqrt() * images
+        dropped = torch.rand(n, generator=generator) < 0.1
+        labels = torch.where(dropped, len(shapes.CLASSES), labels)
+        batch = [v.to(device) for v in (noisy, rows, target, t, labels)]
+        with torch.autocast(device, torch.bfloat16):
+            loss = loss_fn(*batch)
+        loss.backward()
+        for o in opts:
+            o.step()
+            o.zero_grad()
+        silence_fast_timesteps(model)
+        decay = min(0.9995, 1 - 10 / (step + 10))
+        for k, v in model.state_dict().items():
+            average[k].lerp_(v.detach(), 1 - decay)
+        step, images_seen = step + 1, images_seen + n
+        running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
+        if step % 50 == 0:
+            history.append([step, round(elapsed), side, round(running, 5)])
+            print(f"step {step}  {elapsed / 60:.1f} min  {side}x{side}  {images_seen} images  {running:.4f}", flush=True)
+        if time.time() - saved > args.save_every * 60 or time.time() - started >= budget:
+            saved = time.time()
+            state = {
+                "model": model.state_dict(), "average": average, "optimizers": [o.state_dict() for o in opts],
+                "step": step, "images_seen": images_seen, "elapsed": time.time() - started, "history": history,
+            }  # fmt: skip
+            torch.save(state, checkpoint.with_suffix(".new"))
+            checkpoint.with_suffix(".new").replace(checkpoint)
+            card = {k: state[k] for k in ("step", "images_seen", "elapsed", "history")} | {"seed": args.seed}
+            save_model({k: v.cpu() for k, v in average.items()}, args.out / "model", card)
+            save_file({k: v.contiguous() for k, v in average.items()}, args.out / "average.safetensors")
+
+
+if __name__ == "__main__":
+    main()
