@@ -1,0 +1,65 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Each installs what it needs into .venv first.
+
+PYTHON ?= python3
+TEST_ARGS ?=
+INSTALL = .venv/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
+
+# Everything here runs on what is in the repository; no model is ever downloaded.
+export HF_HUB_OFFLINE = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types format bench docs clean
+
+help:
+	@echo "make demo     sample with the shipped model, uncached and cached, and write demo_output/"
+	@echo "make test     run the test suite; TEST_ARGS='-k capture' narrows it"
+	@echo "make lint     check style and formatting"
+	@echo "make types    check types"
+	@echo "make format   rewrite the sources as the formatter wants them"
+	@echo "make bench    measure, and write benchmarks/results/"
+	@echo "make docs     build docs/_build/ and run the examples in it"
+	@echo "make clean    remove .venv and all that was built"
+
+demo: .venv/installed-core
+	.venv/bin/fouriercache demo --out demo_output
+
+# The tests' tensors are small: more threads than two cost time, and on a large machine much of it.
+test: export OMP_NUM_THREADS ?= 2
+test: .venv/installed-dev
+	.venv/bin/python -m pytest $(TEST_ARGS)
+
+lint: .venv/installed-dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+types: .venv/installed-dev
+	.venv/bin/mypy
+
+format: .venv/installed-dev
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+# A benchmark is any file of benchmarks/ that can be run; it writes its own file of benchmarks/results/.
+bench: .venv/installed-bench
+	@set -e; for script in $$(grep -l '^if __name__ == "__main__"' benchmarks/*.py); do \
+		echo "== $$script"; .venv/bin/python "$$script"; \
+	done
+
+docs: .venv/installed-docs
+	.venv/bin/sphinx-build -W --keep-going -b html docs docs/_build/html
+	.venv/bin/sphinx-build -W -b doctest docs docs/_build/doctest
+
+clean:
+	rm -rf .venv .nox .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist demo_output docs/_build
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+# One stamp for each set of packages: what the demo needs is less than what the tests need.
+.venv/installed-core: pyproject.toml constraints.txt | .venv/bin/python
+	$(INSTALL) .
+	@touch $@
+
+.venv/installed-%: pyproject.toml constraints.txt | .venv/bin/python
+	$(INSTALL) ".[$*]"
+	@touch $@

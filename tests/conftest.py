@@ -1,0 +1,26 @@
+"""Skips a marked test where the machine lacks what it needs, and says what that is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import pytest
+import torch
+
+
+def has_module(*names: str) -> bool:
+    return any(find_spec(name) is not None for name in names)
+
+
+NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
+    "gpu": (torch.cuda.is_available, "needs a CUDA device"),
+    "ort": (lambda: has_module("onnxruntime"), "needs the extra `onnx` or `gpu`"),
+    "trt": (lambda: has_module("tensorrt", "tensorrt_rtx_bindings"), "needs the extra `gpu` or `rtx`"),
+}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker, (is_met, need) in NEEDS.items():
+        if item.get_closest_marker(marker) is not None and not is_met():
+            pytest.skip(need)
