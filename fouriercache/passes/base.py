@@ -1,0 +1,159 @@
+"""What every pass is: a frozen dataclass that edits a program in place and says how many rewrites it made."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._guards import detect_fake_mode
+
+from fouriercache.errors import PassError
+from fouriercache.program import NoMatch, Program, value_of
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pass(ABC):
+    """Base of all passes: options are fields, there is no other state, `repr` names the pass in cache keys."""
+
+    def requires(self, program: Program) -> None:
+        """Raise `PreconditionError` when the program lacks what the pass needs; nothing has been touched yet."""
+
+    @abstractmethod
+    def rewrite(self, program: Program) -> int:
+        """Edit `program` in place and return how many rewrites were made."""
+
+    def ensures(self, program: Program) -> None:
+        """Raise `PassError` when the result is not what the pass promises."""
+
+    def refuse(self, program: Program, reason: NoMatch) -> None:
+        """Record why the pass left something alone."""
+        program.refuse(type(self).__name__, reason)
+
+    def apply(self, program: Program, *, check: bool = False) -> int:
+        """Run the pass on `program`.
+
+        Args:
+            check: hold the pass to its whole contract: the count is true, every value's type is true, inputs and
+                outputs are the same but for declared state, no input newly aliases an output, and a second run makes
+                no rewrite.
+
+        Raises:
+            PreconditionError: the program lacks what the pass needs.
+            PassError: the pass broke its contract.
+            VerifyError: the pass left a malformed program.
+        """
+        try:
+            self.requires(program)
+            before = program.clone() if check else None
+            count = self.rewrite(program)
+            self.ensures(program)
+            if before is not None:
+                self._check(before, program, count)
+        except Exception as error:
+            error.add_note(f"in {self!r}")
+            raise
+        logger.debug("%r: %d rewrites", self, count)
+        return count
+
+    def _check(self, before: Program, after: Program, count: int) -> None:
+        after.verify()
+        if (before.text() != after.text()) != (count > 0):
+            raise PassError(f"{self!r} says {count} rewrites, but the graph text is {_changed(before, after)}")
+        check_types(after)
+        if caller_inputs(before) != caller_inputs(after):
+            raise PassError(f"{self!r} changed the caller's inputs to {caller_inputs(after)}")
+        if caller_outputs(before) != caller_outputs(after):
+            raise PassError(f"{self!r} changed the caller's outputs")
+        new = aliased(after) - aliased(before)
+        if new:
+            raise PassError(f"{self!r} made the graph return its own inputs {sorted(new)}")
+        again = after.clone()
+        repeated = self.rewrite(again)
+        if repeated or again.text() != after.text():
+            raise PassError(f"{self!r} is not idempotent: a second run made {repeated} rewrites")
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Passes in order; the order is a list with reasons."""
+
+    passes: Sequence[Pass]
+
+    def apply(self, program: Program, *, check: bool = False) -> dict[str, int]:
+        """Run every pass; return the count of each by its `repr`, verify the result once (with `check`, each one)."""
+        counts: dict[str, int] = {}
+        for step in self.passes:
+            try:
+                counts[repr(step)] = counts.get(repr(step), 0) + step.apply(program, check=check)
+            except Exception as error:
+                error.add_note(f"after {list(counts)}")
+                raise
+        program.verify()
+        return counts
+
+
+def _changed(before: Program, after: Program) -> str:
+    return "unchanged" if before.text() == after.text() else "changed"
+
+
+def caller_inputs(program: Program) -> tuple[str, ...]:
+    """Names of the inputs that the caller of the model feeds."""
+    return tuple(given.name for given in program.inputs if given.role in ("sample", "timestep", "conditioning"))
+
+
+def caller_outputs(program: Program) -> int:
+    """How many results the model's caller gets."""
+    return sum(given.role == "result" for given in program.outputs)
+
+
+def aliased(program: Program) -> set[str]:
+    """Names of the inputs that the graph returns unchanged."""
+    inputs = set(program.placeholders)
+    return {node.name for node in program.results if node in inputs}
+
+
+def check_types(program: Program) -> None:
+    """Compare the fake value of every call with what its target gives for the fake values of its arguments.
+
+    Raises:
+        PassError: a value's shape or dtype is not what the call computes.
+    """
+    for node in program.calls():
+        args = fx.map_arg(node.args, value_of)
+        kwargs = fx.map_arg(node.kwargs, value_of)
+        if _holds_subgraph(node):
+            continue
+        leaves = torch.utils._pytree.tree_leaves((args, kwargs))
+        mode = detect_fake_mode([leaf for leaf in leaves if isinstance(leaf, Tensor)])
+        assert callable(node.target)
+        if mode is None:
+            have = node.target(*args, **kwargs)
+        else:
+            with mode:
+                have = node.target(*args, **kwargs)
+        if _types(have) != _types(node.meta["val"]):
+            raise PassError(
+                f"{node.name} = {node.target} carries the type {_types(node.meta['val'])}, it computes {_types(have)}"
+            )
+
+
+def _holds_subgraph(node: fx.Node) -> bool:
+    return isinstance(node.target, torch._ops.HigherOrderOperator)
+
+
+def _types(value: Any) -> list[Any]:
+    """Dtypes and ranks, and the sizes that are plain numbers: symbols may be spelled in several ways."""
+    found: list[Any] = []
+    for leaf in torch.utils._pytree.tree_leaves(value):
+        if isinstance(leaf, Tensor):
+            found.append((leaf.dtype, [size if isinstance(size, int) else "?" for size in leaf.shape]))
+        else:
+            found.append(isinstance(leaf, int | torch.SymInt))
+    return found

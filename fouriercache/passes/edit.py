@@ -1,0 +1,82 @@
+"""The only way a pass changes a graph: every new node gets its fake value, its source location and its block label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx
+from torch._guards import detect_fake_mode
+
+from fouriercache.errors import PassError
+from fouriercache.program import Input, Program, Role, value_of
+
+_INHERITED = ("nn_module_stack", "stack_trace", "block", "source_fn_stack")
+
+
+def _complete(new: fx.Node, like: fx.Node) -> fx.Node:
+    for key in _INHERITED:
+        if key in like.meta:
+            new.meta[key] = like.meta[key]
+    args = fx.map_arg(new.args, value_of)
+    kwargs = fx.map_arg(new.kwargs, value_of)
+    mode = detect_fake_mode([value for value in _leaves((args, kwargs)) if isinstance(value, torch.Tensor)])
+    target = new.target
+    if not callable(target):
+        raise PassError(f"new node {new.name} has no callable target")
+    if mode is None:
+        new.meta["val"] = target(*args, **kwargs)
+    else:
+        with mode:
+            new.meta["val"] = target(*args, **kwargs)
+    return new
+
+
+def _leaves(value: Any) -> list[Any]:
+    return torch.utils._pytree.tree_leaves(value)
+
+
+def insert_after(anchor: fx.Node, target: Callable[..., Any], *args: Any, like: fx.Node | None = None) -> fx.Node:
+    """Insert a call after `anchor`; metadata comes from `like`, or from `anchor`."""
+    with anchor.graph.inserting_after(anchor):
+        return _complete(anchor.graph.call_function(target, args), like or anchor)
+
+
+def insert_before(
+    anchor: fx.Node, target: Callable[..., Any], *args: Any, like: fx.Node | None = None, **kwargs: Any
+) -> fx.Node:
+    """Insert a call before `anchor`; metadata comes from `like`, or from `anchor`."""
+    with anchor.graph.inserting_before(anchor):
+        return _complete(anchor.graph.call_function(target, args, kwargs), like or anchor)
+
+
+def replace_uses(old: fx.Node, new: fx.Node) -> None:
+    """Make every user of `old` read `new` instead, but for `new` itself, which may read `old`."""
+    old.replace_all_uses_with(new, delete_user_cb=lambda user: user is not new, propagate_meta=False)
+
+
+def insert_input(program: Program, name: str, value: Any, role: Role) -> fx.Node:
+    """Add a placeholder behind the last one; `value` is its fake value."""
+    last = program.placeholders[-1]
+    with program.graph.inserting_after(last):
+        node = program.graph.placeholder(name)
+    if node.name != name:
+        raise PassError(f"the graph already has a node called {name}")
+    node.meta["val"] = value
+    program.set_inputs((*program.inputs, Input(name, role)))
+    return node
+
+
+def remove_inputs(program: Program, *roles: Role) -> int:
+    """Erase the placeholders of `roles` that nothing reads; return how many."""
+    kept = []
+    count = 0
+    for node, given in zip(program.placeholders, program.inputs, strict=True):
+        if given.role in roles and not node.users:
+            program.graph.erase_node(node)
+            count += 1
+        else:
+            kept.append(given)
+    program.set_inputs(kept)
+    return count

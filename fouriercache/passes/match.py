@@ -1,0 +1,162 @@
+"""Questions about a graph that several passes ask: views, cones, dependence, blocks. Nothing here edits."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import fx
+
+from fouriercache.program import tensor_of
+
+aten = torch.ops.aten
+
+_VIEWS = {
+    aten.view.default, aten.reshape.default, aten.unsqueeze.default, aten.squeeze.dim, aten.squeeze.default,
+    aten.flatten.using_ints, aten.unflatten.int, aten.contiguous.default, aten.clone.default, aten.alias.default,
+    aten.expand.default, aten.detach.default, aten.squeeze.dims, aten.transpose.int, aten.permute.default,
+    aten._unsafe_view.default,
+}  # fmt: skip
+CASTS = {aten.to.dtype, aten.to.dtype_layout, aten.to.device, aten.to.other, aten._to_copy.default, aten.type_as.default}  # fmt: skip
+# fp16 models clip a block's output to the finite range; the stream goes on behind the clip.
+_CLIPS = {aten.clip.default, aten.clamp.default, aten.nan_to_num.default}
+ATTENTION = {
+    aten.scaled_dot_product_attention.default,
+    aten._scaled_dot_product_flash_attention_for_cpu.default,
+    aten._scaled_dot_product_efficient_attention.default,
+}
+MATMULS = {
+    aten.linear.default, aten.matmul.default, aten.mm.default, aten.addmm.default, aten.bmm.default,
+    aten.baddbmm.default, aten.einsum.default, aten.conv1d.default, aten.conv2d.default, aten.conv3d.default,
+    aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding, aten.convolution.default,
+}  # fmt: skip
+SOFTMAX = {aten.softmax.int, aten._softmax.default}
+
+
+def is_view(node: fx.Node) -> bool:
+    """Whether the node shows its first argument with another shape or strides and no other values."""
+    return node.target in _VIEWS
+
+
+def strip(node: fx.Node, *targets: object, through: Callable[[fx.Node], bool] | None = None) -> fx.Node:
+    """Walk up from `node` through calls that have a target in `targets` or that `through` accepts."""
+    while node.op == "call_function" and (node.target in targets or (through is not None and through(node))):
+        source = node.args[0]
+        if not isinstance(source, fx.Node):
+            break
+        node = source
+    return node
+
+
+def strip_stream(node: fx.Node) -> fx.Node:
+    """Walk up through views, casts and clips: what is left is the value that a token stream carries."""
+    return strip(node, through=lambda n: is_view(n) or n.target in CASTS or n.target in _CLIPS)
+
+
+def strip_casts(node: fx.Node) -> fx.Node:
+    """Walk up through casts alone; the shape stays."""
+    return strip(node, *CASTS)
+
+
+def ancestors(node: fx.Node, within: Iterable[fx.Node] | None = None) -> set[fx.Node]:
+    """Every node that `node` is computed from.
+
+    With `within`, the walk goes on only from nodes in it: nodes outside are reported and not entered.
+    """
+    inside = None if within is None else set(within)
+    seen: set[fx.Node] = set()
+    todo = [node]
+    while todo:
+        here = todo.pop()
+        if inside is not None and here not in inside:
+            continue
+        for source in here.all_input_nodes:
+            if source not in seen:
+                seen.add(source)
+                todo.append(source)
+    return seen
+
+
+def descendants(sources: Iterable[fx.Node]) -> set[fx.Node]:
+    """The sources and every node computed from one of them."""
+    seen = set(sources)
+    todo = list(seen)
+    while todo:
+        for user in todo.pop().users:
+            if user not in seen:
+                seen.add(user)
+                todo.append(user)
+    return seen
+
+
+def is_attention(cone: Iterable[fx.Node]) -> bool:
+    """Whether the nodes hold a fused attention, or a softmax between matrix products."""
+    targets = {node.target for node in cone if node.op == "call_function"}
+    return bool(targets & ATTENTION) or (bool(targets & SOFTMAX) and bool(targets & MATMULS))
+
+
+def is_heavy(cone: Iterable[fx.Node]) -> bool:
+    """Whether the nodes hold a matrix product, a convolution or an attention."""
+    return any(node.op == "call_function" and (node.target in MATMULS or node.target in ATTENTION) for node in cone)
+
+
+def reads_nothing_twice(node: fx.Node) -> bool:
+    """Whether `node` has exactly one user."""
+    return len(node.users) == 1
+
+
+def piece_of(node: fx.Node) -> tuple[fx.Node, int, int, int] | None:
+    """Read `node` as a contiguous piece of a larger tensor: (whole, dimension, start, stop), all known numbers.
+
+    Understands `slice`, `narrow`, and one output of `split`, `split_with_sizes` and `chunk`.
+    """
+    if node.op != "call_function":
+        return None
+    if node.target is aten.slice.Tensor:
+        whole, dim, start, stop, step = _slice_arguments(node)
+        if whole is None or step != 1:
+            return None
+        return _piece(whole, dim, start, stop)
+    if node.target is operator.getitem and isinstance(node.args[0], fx.Node):
+        return _piece_of_split(node.args[0], node.args[1])
+    return None
+
+
+def _slice_arguments(node: fx.Node) -> tuple[fx.Node | None, object, object, object, object]:
+    given = [*node.args, *[None] * 5][:5]
+    whole, dim, start, stop, step = given
+    return (
+        whole if isinstance(whole, fx.Node) else None,
+        0 if dim is None else dim,
+        0 if start is None else start,
+        2**63 - 1 if stop is None else stop,
+        1 if step is None else step,
+    )
+
+
+def _piece(whole: fx.Node, dim: object, start: object, stop: object) -> tuple[fx.Node, int, int, int] | None:
+    value = tensor_of(whole)
+    if value is None or not (isinstance(dim, int) and isinstance(start, int) and isinstance(stop, int)):
+        return None
+    size = value.shape[dim]
+    if not isinstance(size, int):
+        return None
+    start, stop = (bound + size if bound < 0 else bound for bound in (start, stop))
+    return whole, dim % value.ndim, max(0, min(start, size)), max(0, min(stop, size))
+
+
+def _piece_of_split(split: fx.Node, index: object) -> tuple[fx.Node, int, int, int] | None:
+    targets = (aten.split.Tensor, aten.split_with_sizes.default, aten.chunk.default)
+    if split.target not in targets or not isinstance(index, int) or not isinstance(split.args[0], fx.Node):
+        return None
+    dim = split.args[2] if len(split.args) > 2 else split.kwargs.get("dim", 0)
+    outputs = split.meta["val"]
+    whole = tensor_of(split.args[0])
+    if whole is None or not isinstance(dim, int):
+        return None
+    sizes = [part.shape[dim] for part in outputs]
+    if not all(isinstance(size, int) for size in sizes):
+        return None
+    start = sum(sizes[:index])
+    return split.args[0], dim % whole.ndim, start, start + sizes[index]

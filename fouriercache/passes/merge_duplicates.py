@@ -1,0 +1,83 @@
+"""Compute equal things once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+
+from fouriercache.passes.base import Pass
+from fouriercache.passes.edit import replace_uses
+from fouriercache.program import Program
+
+
+@dataclass(frozen=True)
+class MergeDuplicates(Pass):
+    """Replace a call by an earlier one with the same target and arguments.
+
+    Every DiT block of diffusers owns its timestep embedder, so the same sinusoids are computed once a block.
+
+    Before::
+
+        main(%0: f32[2,8])
+          %1: f32[2,8] = sin.default(%0)
+          %2: f32[2,8] = sin.default(%0)
+          %3: f32[2,8] = add.Tensor(%1, %2)
+          return [%3]
+
+    After::
+
+        main(%0: f32[2,8])
+          %1: f32[2,8] = sin.default(%0)
+          %2: f32[2,8] = add.Tensor(%1, %1)
+          return [%2]
+
+    Requires: nothing.
+    Keeps: 1. calls that draw random numbers or write to their arguments.
+           2. calls that differ in any argument.
+    Error: exact.
+    """
+
+    def rewrite(self, program: Program) -> int:
+        seen: dict[Any, fx.Node] = {}
+        count = 0
+        for node in list(program.graph.nodes):
+            if node.op == "get_attr":
+                key: Any = ("get_attr", program.sources.get(str(node.target), str(node.target)))
+            elif node.op == "call_function" and is_pure(node):
+                key = (node.target, _key(node.args), _key(node.kwargs))
+            else:
+                continue
+            first = seen.setdefault(key, node)
+            if first is not node:
+                replace_uses(node, first)
+                program.graph.erase_node(node)
+                count += 1
+        return count
+
+
+def is_pure(node: fx.Node) -> bool:
+    """Whether a call gives the same for the same arguments and does nothing else."""
+    target = node.target
+    if not isinstance(target, torch._ops.OpOverload):
+        return not isinstance(target, torch._ops.HigherOrderOperator)
+    return not target._schema.is_mutable and torch.Tag.nondeterministic_seeded not in target.tags or _is_dry(node)
+
+
+def _is_dry(node: fx.Node) -> bool:
+    """Attention and dropout are tagged as random; with probability 0 they are not."""
+    if node.target is torch.ops.aten.scaled_dot_product_attention.default:
+        dropout = node.args[4] if len(node.args) > 4 else node.kwargs.get("dropout_p", 0.0)
+        return dropout == 0.0
+    return node.target is torch.ops.aten.dropout.default and node.args[2] is False
+
+
+def _key(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(_key(item) for item in value)
+    if isinstance(value, dict):
+        return tuple(sorted((name, _key(item)) for name, item in value.items()))
+    # 1 == 1.0 == True in Python, not in ATen.
+    return value if isinstance(value, fx.Node) else (type(value), str(value))
