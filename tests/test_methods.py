@@ -1,0 +1,251 @@
+"""The algebra: presets are the published methods, methods are values, and wrong answers are refused when given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import FrozenInstanceError, dataclass, field
+from typing import Any, ClassVar
+
+import pytest
+
+from fouriercache.codecs import Codec, Dense
+from fouriercache.errors import MethodError, OptimizeError
+from fouriercache.methods import FORA, PRESETS, SITES, Method, TaylorSeer, method_from_name
+from fouriercache.predictors import Predictor, Reuse, Taylor
+from fouriercache.schedules import Interval, Schedule, Table
+from fouriercache.tokens import All, Tokens
+
+
+@dataclass(frozen=True)
+class Halfway:
+    """A predictor from outside the package."""
+
+    name: ClassVar[str] = "halfway"
+    history: ClassVar[int] = 2
+
+    def coefficients(self, computed: Sequence[int], step: int) -> tuple[float, ...]:
+        return (0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class Drifting:
+    """A schedule from outside the package that cannot list its steps beforehand."""
+
+    name: ClassVar[str] = "drifting"
+    needs_num_steps: ClassVar[bool] = False
+
+    threshold: float
+
+    def steps(self, num_steps: int | None) -> None:
+        return None
+
+    def is_computed(self, step: int, num_steps: int | None) -> bool:
+        return step == 0
+
+
+@dataclass(frozen=True)
+class Coarse:
+    """A codec from outside the package."""
+
+    name: ClassVar[str] = "coarse"
+    needs_grid: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Best:
+    """A choice of tokens from outside the package."""
+
+    name: ClassVar[str] = "best"
+    is_partial: ClassVar[bool] = True
+
+
+@dataclass
+class Unfrozen:
+    """A predictor that can change behind the method's back."""
+
+    name: ClassVar[str] = "unfrozen"
+    history: int = 1
+
+    def coefficients(self, computed: Sequence[int], step: int) -> tuple[float, ...]:
+        return (1.0,)
+
+
+@dataclass(frozen=True)
+class HoldsList:
+    """A predictor with a field that has no hash."""
+
+    name: ClassVar[str] = "holds_list"
+    history: ClassVar[int] = 1
+
+    scalars: list[float] = field(default_factory=list)
+
+    def coefficients(self, computed: Sequence[int], step: int) -> tuple[float, ...]:
+        return tuple(self.scalars)
+
+
+def test_fora_is_the_published_method() -> None:
+    assert FORA(5) == Method("FORA", "branch", Interval(5, warmup=1, anchor="last"), Reuse(), Dense(), All())
+    assert FORA() == FORA(interval=3)
+
+
+def test_taylorseer_is_the_published_method() -> None:
+    expected = Method("TaylorSeer", "branch", Interval(4, warmup=2, anchor="first"), Taylor(4, first_difference=1))
+    assert TaylorSeer(interval=4, order=4) == expected
+    assert TaylorSeer() == TaylorSeer(interval=5, order=2, warmup=2)
+
+
+def test_taylorseer_for_flux_warms_up_for_three_steps() -> None:
+    method = TaylorSeer(6, 1, warmup=3)
+    assert method.schedule.steps(50) == (0, 1, 2, 8, 14, 20, 26, 32, 38, 44)
+    assert method.predictor == Taylor(1, first_difference=2)
+
+
+@pytest.mark.parametrize("preset", PRESETS.values())
+def test_preset_takes_the_other_answers_as_keywords(preset: Callable[..., Method]) -> None:
+    method = preset(site="stack", schedule=Table((0, 3)), codec=Coarse(), tokens=Best())
+    assert (method.site, method.schedule, method.codec, method.tokens) == ("stack", Table((0, 3)), Coarse(), Best())
+
+
+@pytest.mark.parametrize("preset", PRESETS.values())
+def test_preset_refuses_an_interval_beside_a_schedule(preset: Callable[..., Method]) -> None:
+    with pytest.raises(MethodError, match="Leave out one of the two"):
+        preset(interval=7, schedule=Table((0, 3)))
+
+
+@pytest.mark.parametrize("interval", [0, -1, True, 2.5, "3", None])
+@pytest.mark.parametrize("preset", PRESETS.values())
+def test_preset_refuses_a_wrong_interval_in_its_own_words(preset: Callable[..., Method], interval: object) -> None:
+    with pytest.raises(MethodError, match=f"{preset.__name__} needs interval to be"):
+        preset(interval=interval)
+
+
+@pytest.mark.parametrize("warmup", [0, True, 2.0])
+def test_taylorseer_refuses_a_wrong_warmup_also_beside_a_schedule(warmup: int) -> None:
+    with pytest.raises(MethodError, match="needs warmup to be"):
+        TaylorSeer(warmup=warmup, schedule=Table((0, 3)))
+
+
+@pytest.mark.parametrize("order", [-1, True, 1.0])
+def test_taylorseer_refuses_a_wrong_order(order: int) -> None:
+    with pytest.raises(MethodError, match="needs order to be"):
+        TaylorSeer(order=order)
+
+
+def test_method_error_is_a_value_error_of_this_package() -> None:
+    assert issubclass(MethodError, ValueError)
+    assert issubclass(MethodError, OptimizeError)
+
+
+def test_with_changes_one_answer_and_leaves_the_original() -> None:
+    method = TaylorSeer(4)
+    changed = method.with_(site="stack", predictor=Reuse())
+    assert changed == Method("TaylorSeer", "stack", method.schedule, Reuse())
+    assert method == TaylorSeer(4)
+    assert method.with_() == method
+
+
+def test_with_refuses_an_unknown_field_with_a_suggestion() -> None:
+    with pytest.raises(MethodError, match="Did you mean 'schedule'") as caught:
+        FORA().with_(shedule=Table((0, 3)))
+    assert "name, site, schedule, predictor, codec, tokens" in str(caught.value)
+
+
+def test_with_checks_the_new_value() -> None:
+    with pytest.raises(MethodError, match="Did you mean 'branch'"):
+        FORA().with_(site="branches")
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_every_site_is_accepted(site: str) -> None:
+    assert FORA(site=site).site == site
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"name": ""}, "A method needs a name"),
+        ({"name": None}, "A method needs a name"),
+        ({"site": None}, "does not know site None"),
+        ({"schedule": 5}, "needs a value for schedule, got 5 of type int"),
+        ({"schedule": None}, "needs a value for schedule, got None"),
+        ({"schedule": Interval}, "got the class Interval itself"),
+        ({"predictor": Interval(5)}, "needs a value for predictor, got Interval"),
+        ({"predictor": Unfrozen()}, "needs predictor to be a frozen dataclass with hashable fields, Unfrozen is not"),
+        ({"predictor": HoldsList()}, "needs predictor to be a frozen dataclass with hashable fields, HoldsList is not"),
+        ({"codec": All()}, "needs a value for codec, got All"),
+        ({"tokens": Dense()}, "needs a value for tokens, got Dense"),
+    ],
+)
+def test_answer_to_another_question_is_refused(changes: dict[str, Any], fault: str) -> None:
+    with pytest.raises(MethodError, match=fault):
+        FORA().with_(**changes)
+
+
+def test_answer_from_outside_the_package_is_as_good_as_ours() -> None:
+    method = FORA(schedule=Drifting(0.4), codec=Coarse(), tokens=Best()).with_(predictor=Halfway())
+    assert method.schedule.steps(50) is None
+    assert method.predictor.coefficients([0, 2], 3) == (0.5, 0.5)
+    assert hash(method) == hash(method.with_())
+
+
+def test_every_answer_of_ours_has_the_members_of_its_question() -> None:
+    assert all(isinstance(answer, Schedule) for answer in (Interval(3), Table((0,))))
+    assert all(isinstance(answer, Predictor) for answer in (Reuse(), Taylor(2)))
+    assert isinstance(Dense(), Codec)
+    assert isinstance(All(), Tokens)
+    assert (Dense().needs_grid, All().is_partial) == (False, False)
+    assert [part.name for part in (Interval(3), Table((0,)), Reuse(), Taylor(2), Dense(), All())] == [
+        "interval",
+        "table",
+        "reuse",
+        "taylor",
+        "dense",
+        "all",
+    ]
+
+
+def test_equal_methods_are_one_key() -> None:
+    assert len({TaylorSeer(5), TaylorSeer(5, 2), TaylorSeer(5).with_(site="branch"), FORA(), FORA(5)}) == 3
+
+
+def test_method_cannot_be_changed_in_place() -> None:
+    with pytest.raises(FrozenInstanceError):
+        FORA().site = "stack"  # type: ignore[misc]
+
+
+def test_repr_is_python_that_builds_the_method_again() -> None:
+    method = TaylorSeer(4, 3, schedule=None, site="stack").with_(schedule=Table([0, 1, 6]))
+    assert repr(method) == (
+        "Method(name='TaylorSeer', site='stack', schedule=Table((0, 1, 6)), "
+        "predictor=Taylor(order=3, first_difference=1), codec=Dense(), tokens=All())"
+    )
+    assert eval(repr(method)) == method
+
+
+def test_method_from_name_builds_the_preset_with_its_options() -> None:
+    assert method_from_name("TaylorSeer", interval=4, order=1) == TaylorSeer(4, 1)
+    assert method_from_name("FORA") == FORA()
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [("taylorseer", "TaylorSeer"), ("TaylorSeeer", "TaylorSeer"), ("fora", "FORA"), ("FOR", "FORA")],
+)
+def test_unknown_name_is_refused_with_a_suggestion(name: str, suggestion: str) -> None:
+    with pytest.raises(MethodError, match=f"Did you mean '{suggestion}'"):
+        method_from_name(name)
+
+
+@pytest.mark.parametrize("name", ["zzz", "", None, 3])
+def test_name_unlike_any_other_is_refused_with_the_list(name: str) -> None:
+    with pytest.raises(MethodError, match="Use one of FORA, TaylorSeer, or build a Method") as caught:
+        method_from_name(name)
+    assert "Did you mean" not in str(caught.value)
+
+
+def test_unknown_option_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(MethodError, match="TaylorSeer has no field 'intervall'") as caught:
+        method_from_name("TaylorSeer", intervall=3)
+    assert "Did you mean 'interval'" in str(caught.value)
+    with pytest.raises(MethodError, match="FORA has no field 'order'"):
+        method_from_name("FORA", order=2)
