@@ -41,3 +41,7 @@ class PassError(OptimizeError):
 
 class VerifyError(OptimizeError):
     """A program is malformed between passes. This is a defect of fouriercache, not of the caller; please report it."""
+
+
+class WeightsError(OptimizeError, OSError):
+    """A weight file that the package ships is missing, cut short, or not the one its manifest records."""

@@ -1,0 +1,1 @@
+"""Models the package ships and knows: the trained demo model and the judge of its images."""

@@ -1,0 +1,65 @@
+"""Copy a trained snapshot into the package: fouriercache/models/demo_dit.
+
+    python training/publish.py runs/dit/model
+    python training/evaluate.py
+
+Figures belong to one set of weights, so publishing other weights takes the old figures out of the model card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from fouriercache.models.demo import FOLDER
+
+FILES = ("config.json", "diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json", "training.json")
+BEGIN, END = "<!-- figures: begin, written by training/evaluate.py -->", "<!-- figures: end -->"
+
+
+def replace_figures(card: str, figures: str) -> str:
+    """Put `figures` between the two markers of a model card.
+
+    Raises:
+        ValueError: the card does not have the two markers, in order, once each.
+    """
+    if card.count(BEGIN) != 1 or card.count(END) != 1 or card.index(BEGIN) > card.index(END):
+        raise ValueError(f"The model card needs these two lines once, in this order:\n  {BEGIN}\n  {END}")
+    head, rest = card.split(BEGIN)
+    return f"{head}{BEGIN}\n\n{figures.strip()}\n\n{END}{rest.split(END)[1]}"
+
+
+def publish(source: Path, folder: Path = FOLDER) -> None:
+    """Copy the files of the snapshot at `source` and write the manifest with their SHA-256.
+
+    Raises:
+        FileNotFoundError: `source` lacks a file of diffusers' layout; nothing is copied then.
+    """
+    missing = [name for name in FILES if not (source / name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"{source} lacks {', '.join(missing)}; give the model folder of a training run.")
+    for name in FILES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, folder / name)
+    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
+    (folder / "manifest.json").write_text(json.dumps({"files": digests}, indent=2) + "\n")
+    (folder / "metrics.json").unlink(missing_ok=True)
+    card = folder / "README.md"
+    if card.is_file():
+        note = "These weights have not been measured yet: run `python training/evaluate.py`."
+        card.write_text(replace_figures(card.read_text(), note))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="the model folder of a training run")
+    args = parser.parse_args()
+    publish(args.source)
+    print(f"published {args.source} to {FOLDER}")
+
+
+if __name__ == "__main__":
+    main()
