@@ -8,6 +8,9 @@ such an import cannot close a circle at run time.
 from __future__ import annotations
 
 import ast
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -81,8 +84,33 @@ def find_faults(package: Path) -> list[str]:
     return faults
 
 
+def find_undeclared(package: Path, project: str) -> list[str]:
+    """Return one sentence for each import of a package that the text of pyproject.toml does not declare."""
+    table = tomllib.loads(project)["project"]
+    extras = [need for extra in table.get("optional-dependencies", {}).values() for need in extra]
+    names = {re.split(r"[^\w.-]", need)[0].replace("-", "_").lower() for need in [*table["dependencies"], *extras]}
+    known = names | sys.stdlib_module_names | {package.name, "tensorrt_rtx_bindings"}  # tensorrt-rtx's import name
+    return [
+        f"{path.relative_to(package)}:{getattr(node, 'lineno', 0)} imports {target[0]}, which pyproject.toml lacks"
+        for path in sorted(package.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        for target in imported_names(node, (package.name, *path.relative_to(package).with_suffix("").parts))
+        if target[0] not in known
+    ]
+
+
 def test_imports_run_one_way_through_the_house():
     assert find_faults(PACKAGE) == []
+
+
+def test_every_package_that_is_imported_is_declared():
+    assert find_undeclared(PACKAGE, (PACKAGE.parent / "pyproject.toml").read_text()) == []
+
+
+def test_finds_an_import_that_is_not_declared(tmp_path):
+    package = plant(tmp_path, {"ops.py": "import json, scipy.fft\nimport onnx\nfrom cache_dit.x import y"})
+    project = '[project]\ndependencies = ["torch>=2"]\noptional-dependencies = {onnx = ["onnx"], b = ["cache-dit>=1"]}'
+    assert find_undeclared(package, project) == ["ops.py:1 imports scipy, which pyproject.toml lacks"]
 
 
 @pytest.mark.parametrize(
