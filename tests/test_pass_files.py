@@ -20,7 +20,7 @@ LONGEST_PASS = 150
 LONG_PASSES: dict[str, str] = {}
 """Pass files that may be longer, each with what came of looking for two passes in it."""
 
-SECTIONS = ("Before::", "After::", "Requires:", "Keeps:", "Error:")
+SECTIONS = ("Before:", "After:", "Requires:", "Keeps:", "Error:")
 EDITS = {"replace_all_uses_with", "replace_input_with", "inserting_before", "inserting_after"} | {
     "create_node",
     "call_function",

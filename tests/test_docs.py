@@ -1,0 +1,37 @@
+"""The examples in the pages are true: each `{doctest}` block runs as it stands there, with the package as `fc`."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+import fouriercache as fc
+
+ROOT = Path(__file__).parents[1]
+PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "```{doctest}" in path.read_text()]
+BLOCK = re.compile(r"^```\{doctest\}\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def count_failures(page: str, name: str, globs: dict[str, object]) -> int:
+    """Run every example of `page`; return how many did not give what the page shows, which is printed."""
+    source = "\n".join(BLOCK.findall(page))
+    test = doctest.DocTestParser().get_doctest(source, globs, name, filename=None, lineno=None)
+    return doctest.DocTestRunner().run(test).failed
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_examples_in_the_pages_give_what_they_show(path: Path):
+    assert count_failures(path.read_text(), path.name, {"fc": fc}) == 0
+
+
+def test_finds_an_example_that_shows_the_wrong_result():
+    assert count_failures("```{doctest}\n>>> 1 + 1\n3\n```\n\n```{doctest}\n>>> 2\n2\n```\n", "page", {}) == 1
+
+
+def test_every_page_with_a_method_has_examples():
+    methods = sorted((ROOT / "docs" / "methods").glob("*.md"))
+    assert methods
+    assert set(methods) <= set(PAGES)
