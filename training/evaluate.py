@@ -105,7 +105,7 @@ def observe_features(model: DiTTransformer2DModel, steps: int, guidance: float) 
     def leave(module: Any, inputs: Any, output: Tensor) -> None:
         residuals.append(output - entered.pop())
 
-    blocks = model.transformer_blocks
+    blocks: Any = model.transformer_blocks  # torch types a submodule as a tensor or a module
     handles = [block.norm1.register_forward_hook(keep_gates) for block in blocks]
     handles += [blocks[0].register_forward_pre_hook(enter), blocks[-1].register_forward_hook(leave)]
     labels = torch.arange(len(demo.CLASS_NAMES))

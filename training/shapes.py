@@ -146,7 +146,7 @@ def _background(n: int, generator: torch.Generator) -> Tensor:
         for shift in (0.0, 0.12)
     ]
     frequency = (torch.fft.fftfreq(side)[:, None] ** 2 + torch.fft.rfftfreq(side)[None, :] ** 2).sqrt()
-    noise = torch.fft.irfft2(
+    noise: Tensor = torch.fft.irfft2(
         torch.fft.rfft2(torch.randn(n, 1, side, side, generator=generator)) / frequency.clamp_min(1 / side)
     )
     return ends[0] * (1 - ramp) + ends[1] * ramp + 0.05 * noise / noise.std(dim=(-1, -2), keepdim=True)
