@@ -167,7 +167,7 @@ def write_figures(metrics: dict[str, Any]) -> str:
         "|---|---|---|---|---|",
     ]
     for name, weight, row in rows:
-        lines.append(f"| {name} | {weight} | {row['images']} | {row['accuracy']:.1%} | {row['frechet_distance']:.2f} |")
+        lines.append(f"| {name} | {weight} | {row['images']} | {row['accuracy']:.1%} | {row['frechet_distance']:.3f} |")
     lines += ["", "| class | samples | real |", "|---|---|---|"]
     lines += [f"| {name} | {ours:.1%} | {theirs:.1%} |" for (name, ours), theirs in by_class]
     lines += ["", "Mean size of the gates, over one trajectory, by block:", ""]

@@ -77,8 +77,8 @@ def test_incomplete_snapshot_is_refused_before_anything_is_copied(tmp_path: Path
 def test_figures_say_what_was_measured():
     text = write_figures(METRICS)
     assert "`0123456789ab`: 2,800,000 parameters, 1200 training steps, 90,000 images, 60 minutes" in text
-    assert "| samples | 1.5 | 1000 | 91.3% | 12.30 |" in text
-    assert "| real, held out |  | 300 | 100.0% | 0.70 |" in text
+    assert "| samples | 1.5 | 1000 | 91.3% | 12.300 |" in text
+    assert "| real, held out |  | 300 | 100.0% | 0.700 |" in text
     assert "| spiral | 91.3% | 99.9% |" in text
     assert "| mlp | 0.300 | 0.400 |" in text
     assert "0.100 at least, 0.200 in the middle, 0.500 at most" in text
