@@ -1,0 +1,101 @@
+"""What is known of one call of the denoiser, and its timestep as the key of a step: checked, compared, shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import isfinite
+from typing import TypeAlias
+
+from ..errors import TrajectoryError
+
+Timestep: TypeAlias = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What must be known of one call of the denoiser.
+
+    `timestep` holds the values of the timestep input, one or more. `context` is the name of the open cache_context.
+    `signature` is what may not change in mid-trajectory: shapes, dtypes and device of the inputs. `same_sample` and
+    `same_conditioning` compare by value with the last call that was committed, the first the latents, the second every
+    input but latents and timestep; different shapes are different. They cost, so they are asked only at a timestep
+    that stands twice.
+    """
+
+    timestep: Timestep
+    context: str | None
+    signature: Hashable
+    same_sample: Callable[[], bool]
+    same_conditioning: Callable[[], bool]
+
+
+def check_timestep(values: Timestep) -> Timestep:
+    """Return the values as a key: one value if all are equal, so that a change of batch alone is no change of step.
+
+    Raises TrajectoryError when there is no value, or one is NaN or infinite.
+    """
+    if values and isfinite(values[0]) and values.count(values[0]) == len(values):
+        return values[:1]
+    if not _is_finite(values):
+        raise TrajectoryError(
+            "The timestep is empty or not finite, so no step can be told from it.\n"
+            f"  where: {show_timestep(values)}\n"
+            "  Look for NaN or inf in the scheduler's timesteps; pass at least one value."
+        )
+    return values
+
+
+def check_trajectory(timesteps: Sequence[float], num_steps: int | None, *, is_equal_allowed: bool) -> Timestep:
+    """Return the timesteps of a trajectory, given in advance.
+
+    Raises TrajectoryError when there are none or one is not finite, their number is not `num_steps`, the first stands
+    among them again (a new trajectory could not be told from that step), or neighbours are equal and may not be.
+    """
+    values = tuple(float(value) for value in timesteps)
+    if not _is_finite(values):
+        fault, todo = "the list is empty or not finite", "Pass the scheduler's timesteps, after set_timesteps."
+    elif num_steps not in (None, len(values)):
+        fault = f"there are {len(values)} where num_steps={num_steps} was declared"
+        todo = f"Pass optimize(..., num_steps={len(values)}), or prepare {num_steps} timesteps."
+    elif values[0] in values[1:]:
+        fault = f"the first, {values[0]!r}, stands again at step {values.index(values[0], 1)}"
+        todo = "A new trajectory could not be told from that step: let the first timestep stand once."
+    elif not is_equal_allowed and any(one == other for one, other in pairwise(values)):
+        fault = "one stands twice in a row"
+        todo = "A second-order scheduler (Heun, say) needs optimize(..., passes_per_step=1)."
+    else:
+        return values
+    raise TrajectoryError(f"These timesteps cannot be prepared: {fault}.\n  where: {show_timestep(values)}\n  {todo}")
+
+
+def movement(before: Timestep, after: Timestep) -> int:
+    """Return -1 if every value falls or stays, 1 if every value rises or stays, else 0. One value stands for all.
+
+    A value may stay while others move: image-to-video models give the frame they are shown timestep 0 throughout.
+    Different numbers of values give 0.
+    """
+    if len(before) == len(after) == 1:
+        return -1 if after[0] < before[0] else 1
+    length = max(len(before), len(after))
+    before = before * length if len(before) == 1 else before
+    after = after * length if len(after) == 1 else after
+    if len(before) != len(after):
+        return 0
+    pairs = list(zip(before, after, strict=True))
+    if all(new <= old for old, new in pairs):
+        return -1
+    return 1 if all(new >= old for old, new in pairs) else 0
+
+
+def show_timestep(timestep: Timestep) -> str:
+    """Return the values for a message: one as it is, many cut short."""
+    if len(timestep) == 1:
+        return repr(timestep[0])
+    shown = ", ".join(map(repr, timestep[:4]))
+    return f"({shown}, ... {len(timestep)} values)" if len(timestep) > 4 else f"({shown})"
+
+
+def _is_finite(values: Timestep) -> bool:
+    return bool(values) and all(map(isfinite, values))

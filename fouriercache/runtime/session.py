@@ -1,0 +1,164 @@
+"""What to do at each call of the denoiser: compute or reuse, and with which coefficients. No tensors, no torch.
+
+The features themselves live outside, in one ring for each pass. The session knows which steps each ring holds and
+says when the rings must go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from math import isfinite
+from typing import Literal, NamedTuple
+
+from ..errors import MethodError, TrajectoryError
+from ..predictors import Predictor
+from ..schedules import Schedule
+from .call import Call, show_timestep
+from .clock import Clock, Direction, PassKey, Position
+
+__all__ = ["Call", "Clock", "Plan", "Position", "Session"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one call is served.
+
+    `coefficients` has K scalars, the one for the newest feature first, 0.0 where none is read; all 0.0 in mode
+    "compute". `computed` holds the steps that the pass's ring holds before the call, oldest first, at most K. With
+    `drop_history`, the rings of all passes belong to an older trajectory: none may be read, and all must go when the
+    call has succeeded. `signature` is the call's.
+    """
+
+    mode: Literal["compute", "reuse"]
+    position: Position
+    coefficients: tuple[float, ...]
+    computed: tuple[int, ...]
+    drop_history: bool
+    signature: Hashable
+
+
+class _History(NamedTuple):
+    """What is known of one pass: its computed steps in this trajectory, and the signature of its calls."""
+
+    computed: tuple[int, ...]
+    signature: Hashable
+
+
+class Session:
+    """One request's way through its trajectories.
+
+    Each call is `plan`ned, then run by whoever holds the tensors, then `commit`ted. A call that fails in between
+    leaves the session as it was. A session serves one thread; another thread gets another session.
+
+    A pass whose ring is empty is computed whatever the schedule says; that is the first step of a trajectory and the
+    first call of a pass that begins late. `num_steps`, `passes_per_step` and `direction` are described at Clock.
+
+    Raises MethodError when the schedule needs the number of steps and has none, or an argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        predictor: Predictor,
+        num_steps: int | None = None,
+        passes_per_step: int | None = None,
+        direction: Direction = "down",
+    ) -> None:
+        if schedule.needs_num_steps and num_steps is None:
+            raise MethodError(
+                f"The schedule {schedule.name!r} needs the number of steps of a trajectory, and it is not known.\n"
+                f"  where: {schedule!r}\n"
+                "  Pass optimize(..., num_steps=) the scheduler's number of steps."
+            )
+        self._clock = Clock(num_steps, passes_per_step, direction)
+        schedule.steps(num_steps)  # a schedule that does not fit the number of steps raises here, not in mid-trajectory
+        self._schedule = schedule
+        self._none = (0.0,) * predictor.history
+        # the same questions come back in every trajectory; the bound keeps a long-lived session small
+        self._coefficients = lru_cache(maxsize=1024)(partial(_padded_coefficients, predictor))
+        self._histories: dict[PassKey, _History] = {}
+
+    @property
+    def num_steps(self) -> int | None:
+        """The number of steps of a trajectory: as prepared, or as declared; None if unknown."""
+        return self._clock.num_steps
+
+    def plan(self, call: Call) -> Plan:
+        """Say how `call` is served. Changes nothing.
+
+        Raises TrajectoryError when the call fits no trajectory, or its signature is not that of its pass's last call.
+        """
+        position = self._clock.begin(call)
+        is_new = position.is_new_trajectory
+        history = None if is_new else self._histories.get(position.pass_key)
+        if history is None:
+            return Plan("compute", position, self._none, (), is_new, call.signature)
+        computed = history.computed
+        if history.signature != call.signature:
+            raise _changed_signature(history.signature, call.signature, position)
+        ring = computed[-len(self._none) :]
+        if self._schedule.is_computed(position.step, self._clock.num_steps):
+            return Plan("compute", position, self._none, ring, is_new, call.signature)
+        coefficients = self._coefficients(computed, position.step)
+        return Plan("reuse", position, coefficients, ring, is_new, call.signature)
+
+    def commit(self, plan: Plan) -> None:
+        """Take over `plan`, now that the call has succeeded.
+
+        Raises TrajectoryError when another call was committed since it was planned.
+        """
+        self._clock.commit(plan.position)
+        if plan.drop_history:
+            self._histories.clear()
+        if plan.mode == "compute":
+            key = plan.position.pass_key
+            history = self._histories.get(key)
+            computed = (plan.position.step,) if history is None else (*history.computed, plan.position.step)
+            self._histories[key] = _History(computed, plan.signature)
+
+    def reset(self) -> None:
+        """Forget trajectory, prepared timesteps and how runs ended. The holder of the tensors drops all rings."""
+        self._clock.reset()
+        self._histories.clear()
+
+    def prepare(self, timesteps: Sequence[float]) -> None:
+        """Fix the timesteps of the trajectories to come, and begin a new one: the holder drops all rings.
+
+        Raises TrajectoryError when the list makes no sense (Clock.prepare says when), MethodError when the schedule
+        does not fit its length. The session is then as it was.
+        """
+        values = tuple(timesteps)
+        if values:
+            self._schedule.steps(len(values))
+        self._clock.prepare(values)
+        self._histories.clear()
+
+
+def _padded_coefficients(predictor: Predictor, computed: tuple[int, ...], step: int) -> tuple[float, ...]:
+    """Return exactly `predictor.history` scalars.
+
+    Raises MethodError when the predictor's are too many or not finite.
+    """
+    scalars = predictor.coefficients(computed, step)
+    if len(scalars) > min(predictor.history, len(computed)) or not all(map(isfinite, scalars)):
+        raise MethodError(
+            f"The predictor {predictor.name!r} gave coefficients that cannot be used: {scalars}.\n"
+            f"  where: {predictor!r}, step {step} from computed steps {computed}\n"
+            f"  Return finite scalars, at most one for each computed step and at most history={predictor.history}."
+        )
+    return (*scalars, *(0.0,) * (predictor.history - len(scalars)))
+
+
+def _changed_signature(old: Hashable, new: Hashable, position: Position) -> TrajectoryError:
+    if isinstance(old, tuple) and isinstance(new, tuple) and len(old) == len(new):
+        changed = [(was, now) for was, now in zip(old, new, strict=True) if was != now]
+    else:
+        changed = [(old, new)]
+    changes = "\n".join(f"  from {was!r} to {now!r}" for was, now in changed)
+    return TrajectoryError(
+        f"The inputs changed their batch, shape, dtype or device in mid-trajectory.\n{changes}\n"
+        f"  where: step {position.step}, timestep {show_timestep(position.timestep)}, pass {position.pass_key!r}\n"
+        "  Cached features have the old form: keep it for the whole trajectory, or reset() before a new one."
+    )
