@@ -1,0 +1,104 @@
+"""What the commands print: the same values as the page, as rich tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fouriercache.report.data import DemoReport, GraphFacts
+from fouriercache.report.environment import Finding, State
+from fouriercache.report.figures import format_bytes, format_count, format_percent, format_ratio
+from fouriercache.report.views import build_cost_rows, group_sites
+
+_STATES: dict[State, tuple[str, str]] = {
+    "good": ("ok", "green"),
+    "missing": ("--", "yellow"),
+    "bad": ("!!", "bold red"),
+}
+
+
+def _table(title: str, *columns: str, numbers: Iterable[str] = ()) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False)
+    right = set(numbers)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", no_wrap=column in right)
+    return table
+
+
+def draw_runs(report: DemoReport) -> RenderableType:
+    """Draw the demo's result: one line a run, the checks below."""
+    numbers = ("computed", "time", "ideal", "error", "cache")
+    table = _table("Time relative to the uncached loop of this run", "method", "site", *numbers, numbers=numbers)
+    for run in report.runs:
+        ratio = report.time_ratio(run)
+        table.add_row(
+            Text(f"{run.method} {run.setting}".rstrip()),
+            run.site,
+            f"{run.computed} of {run.steps}",
+            Text(format_ratio(ratio), style="red" if ratio > 1 else ""),
+            format_ratio(run.ideal_ratio),
+            "-" if run.is_uncached else format_percent(run.error),
+            "-" if run.is_uncached else format_bytes(run.cache_bytes),
+        )
+    lines: list[RenderableType] = [table, Text()]
+    for check in report.checks:
+        mark, style = _STATES["good" if check.passed else "bad"]
+        lines.append(Text.assemble((mark, style), f" {check.name}: {check.detail}"))
+    return Group(*lines)
+
+
+def draw_plan(rows: Sequence[tuple[str, int]], steps: int) -> RenderableType:
+    """Draw what a demo would run: (label, computed steps) for each loop."""
+    table = _table(f"Loops of {steps} steps", "loop", "computed", "ideal", numbers=("computed", "ideal"))
+    for label, computed in rows:
+        table.add_row(Text(label), str(computed), format_ratio(computed / steps))
+    return table
+
+
+def draw_facts(facts: GraphFacts) -> RenderableType:
+    """Draw what `inspect` found: sites, what was left alone, the grid, the cost of each mode."""
+    sites = _table("Sites", "kind", "blocks", "shape", "gate", "found", numbers=("found",))
+    for group in group_sites(facts.sites):
+        gate = "yes" if group.gated else "no"
+        sites.add_row(group.kind, Text(group.blocks), Text(f"[{group.shape}]"), gate, str(group.count))
+    parts: list[RenderableType] = [Text(facts.label, style="bold"), Text(), sites, Text()]
+    if facts.refusals:
+        refused = _table("Left alone, and why", "pass", "reason", "node")
+        for refusal in facts.refusals:
+            refused.add_row(refusal.pass_name, Text(refusal.reason), Text(refusal.node))
+        parts += [refused, Text()]
+    else:
+        parts += [Text("Nothing was left alone."), Text()]
+    if facts.grid is None:
+        parts += [Text("Token grid: not found"), Text()]
+    else:
+        grid = facts.grid
+        parts += [Text(f"Token grid: {grid.t} x {grid.h} x {grid.w}, first token at {grid.start}"), Text()]
+    numbers = ("FLOPs", "launches", "weights read")
+    costs = _table("Cost of one call", "mode", *numbers, numbers=numbers)
+    for mode in facts.modes:
+        costs.add_row(mode.mode, format_count(mode.flops), str(mode.launches), format_bytes(mode.weight_bytes))
+    costs.add_row("reuse / compute", *(row.share for row in build_cost_rows(facts)), style="dim")
+    return Group(*parts, costs)
+
+
+def draw_findings(findings: Sequence[Finding]) -> RenderableType:
+    """Draw what `doctor` found, group by group, with what to do where something is not there."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for column in range(4):
+        table.add_column(no_wrap=column < 2)
+    group = ""
+    for finding in findings:
+        if finding.group != group:
+            if group:
+                table.add_row()
+            group = finding.group
+            table.add_row(Text(group, style="bold"))
+        mark, style = _STATES[finding.state]
+        table.add_row(
+            Text(finding.name), Text(mark, style=style), Text(finding.value), Text(finding.advice, style="cyan")
+        )
+    return table

@@ -1,0 +1,182 @@
+"""What the page shows, as strings and plain values: one dataclass for each kind of row, and how it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from fouriercache.report.data import DemoReport, DemoRun, GraphFacts, SiteRow
+from fouriercache.report.figures import format_bytes, format_count, format_percent, format_ratio, format_speedup
+from fouriercache.report.highlight import highlight
+from fouriercache.report.images import data_address, difference
+
+NEUTRAL = "var(--quiet)"
+"""The colour of what belongs to no method."""
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One image and its difference to the uncached one, as data addresses."""
+
+    name: str
+    image: str
+    difference: str
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One run, in the image matrix and in the table."""
+
+    run: DemoRun
+    colour: str
+    cells: tuple[_Cell, ...]
+    ratio: str
+    ideal: str
+    speedup: str
+    error: str
+    cache: str
+    percent: float
+    ideal_percent: float
+    slower: bool
+
+
+@dataclass(frozen=True)
+class _Strip:
+    """The schedule of one setting: a cell for each step, true where it is computed."""
+
+    name: str
+    sites: str
+    colour: str
+    cells: tuple[bool, ...]
+
+    @property
+    def count(self) -> int:
+        """How many steps are computed."""
+        return sum(self.cells)
+
+
+@dataclass(frozen=True)
+class _SiteGroup:
+    """Sites that differ only in their block."""
+
+    kind: str
+    blocks: str
+    shape: str
+    gated: bool
+    count: int
+
+
+@dataclass(frozen=True)
+class _SiteTable:
+    """The sites that answer one question: branch, block or stack."""
+
+    title: str
+    sites: tuple[SiteRow, ...]
+    groups: list[_SiteGroup]
+
+
+@dataclass(frozen=True)
+class _CostRow:
+    """One quantity of a reused step beside that of a computed one."""
+
+    name: str
+    compute: str
+    reuse: str
+    share: str
+    width: float
+
+
+@dataclass(frozen=True)
+class _ProgramView:
+    """A program's text, marked up."""
+
+    title: str
+    text: Markup
+    lines: int
+
+
+def build_row(report: DemoReport, run: DemoRun, colours: Mapping[str, str]) -> _Row:
+    """Build the row of one run."""
+    ratio = report.time_ratio(run)
+    cells = tuple(
+        _Cell(name, data_address(image), data_address(difference(image, reference)), image.shape[0], image.shape[1])
+        for name, image, reference in zip(report.class_names, run.images, report.uncached.images, strict=True)
+    )
+    return _Row(
+        run=run,
+        colour=colours.get(run.method, NEUTRAL),
+        cells=cells,
+        ratio=format_ratio(ratio),
+        ideal=format_ratio(run.ideal_ratio),
+        speedup=format_speedup(ratio),
+        error="–" if run.is_uncached else format_percent(run.error),
+        cache="–" if run.is_uncached else format_bytes(run.cache_bytes),
+        percent=round(min(100.0, 100 * ratio), 2),
+        ideal_percent=round(100 * run.ideal_ratio, 2),
+        slower=ratio > 1,
+    )
+
+
+def build_strips(report: DemoReport, colours: Mapping[str, str]) -> list[_Strip]:
+    """Build one strip for each schedule; runs that differ only in their site share it."""
+    groups: dict[tuple[str, tuple[int, ...]], list[DemoRun]] = {}
+    for run in report.cached:
+        groups.setdefault((f"{run.method} {run.setting}", run.schedule), []).append(run)
+    return [
+        _Strip(
+            name=name,
+            sites=" and ".join(run.site for run in runs),
+            colour=colours[runs[0].method],
+            cells=tuple(step in schedule for step in range(runs[0].steps)),
+        )
+        for (name, schedule), runs in groups.items()
+    ]
+
+
+def build_site_tables(report: DemoReport) -> list[_SiteTable]:
+    """Build one table for each kind of site: the sites do not depend on the method."""
+    first = {graph.site: graph for graph in reversed(report.graphs)}
+    return [
+        _SiteTable(f"{site.capitalize()} sites", first[site].sites, group_sites(first[site].sites))
+        for site in dict.fromkeys(graph.site for graph in report.graphs)
+    ]
+
+
+def group_sites(sites: Sequence[SiteRow]) -> list[_SiteGroup]:
+    """Group sites by kind, shape and gate, in order of first appearance."""
+    members: dict[tuple[str, str, bool], list[str]] = {}
+    for site in sites:
+        members.setdefault((site.kind, site.shape, site.gated), []).append(site.block)
+    return [
+        _SiteGroup(kind, blocks[0] if len(blocks) == 1 else f"{blocks[0]} to {blocks[-1]}", shape, gated, len(blocks))
+        for (kind, shape, gated), blocks in members.items()
+    ]
+
+
+def build_cost_rows(graph: GraphFacts) -> list[_CostRow]:
+    """Build the three quantities of a reused step beside those of a computed one."""
+    full, reused = graph.mode("compute"), graph.mode("reuse")
+
+    def row(name: str, of_full: int, of_reused: int, form: Callable[[int], str]) -> _CostRow:
+        share = of_reused / of_full if of_full else 0.0
+        return _CostRow(name, form(of_full), form(of_reused), format_percent(share), round(min(100, 100 * share), 2))
+
+    return [
+        row("FLOPs", full.flops, reused.flops, format_count),
+        row("ATen launches", full.launches, reused.launches, str),
+        row("Weights read", full.weight_bytes, reused.weight_bytes, format_bytes),
+    ]
+
+
+def mark_programs(graph: GraphFacts) -> list[_ProgramView]:
+    """Mark up the canonical and the reuse text of one graph."""
+    texts = ((graph.canonical_title, graph.canonical), ("the reused step, whole", graph.reuse))
+    return [
+        _ProgramView(f"{graph.label}: {title}", highlight(text), len(text.splitlines()))
+        for title, text in texts
+        if text
+    ]
