@@ -186,6 +186,8 @@ def _to_program(exported: torch.export.ExportedProgram, call: Call, sample: int,
         node.meta["source"] = path
         if path in names and isinstance(value, Tensor):
             sources[node.target] = path
+    for node in graph.find_nodes(op="call_function", target=torch.ops.aten._assert_tensor_metadata.default):
+        node.meta.setdefault("val", None)  # export gives these no value when they stem from a decomposition
     inputs = _read_inputs(graph, call, sample, timestep)
     leaves = list(output) if isinstance(output, list | tuple) else [output]
     constants = {i: leaf for i, leaf in enumerate(leaves) if not isinstance(leaf, fx.Node)}

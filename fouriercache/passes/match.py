@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 
 import torch
 from torch import fx
@@ -49,9 +49,17 @@ def strip(node: fx.Node, *targets: object, through: Callable[[fx.Node], bool] | 
     return node
 
 
-def strip_stream(node: fx.Node) -> fx.Node:
-    """Walk up through views, casts and clips: what is left is the value that a token stream carries."""
-    return strip(node, through=lambda n: is_view(n) or n.target in CASTS or n.target in _CLIPS)
+def strip_stream(node: fx.Node, within: Container[fx.Node] | None = None) -> fx.Node:
+    """Walk up through views, casts and clips: what is left is the value that a token stream carries.
+
+    With `within`, the walk stops at the first node outside it.
+    """
+
+    def carries(n: fx.Node) -> bool:
+        inside = within is None or n in within
+        return inside and (is_view(n) or n.target in CASTS or n.target in _CLIPS)
+
+    return strip(node, through=carries)
 
 
 def strip_casts(node: fx.Node) -> fx.Node:
@@ -79,12 +87,12 @@ def ancestors(node: fx.Node, within: Iterable[fx.Node] | None = None) -> set[fx.
 
 
 def descendants(sources: Iterable[fx.Node]) -> set[fx.Node]:
-    """The sources and every node computed from one of them."""
+    """The sources and every node whose values are computed from one of them; sizes are not values."""
     seen = set(sources)
     todo = list(seen)
     while todo:
         for user in todo.pop().users:
-            if user not in seen:
+            if user not in seen and user.target is not aten.sym_size.int:
                 seen.add(user)
                 todo.append(user)
     return seen

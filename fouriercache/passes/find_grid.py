@@ -1,0 +1,69 @@
+"""Find the token grid of the sample, from the graph alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+
+from fouriercache.passes.base import Pass
+from fouriercache.passes.match import strip, is_view, CASTS
+from fouriercache.program import NoMatch, Program, TokenGrid, tensor_of
+
+aten = torch.ops.aten
+_CONVOLUTIONS = {aten.conv2d.default, aten.conv3d.default, aten.conv2d.padding, aten.conv3d.padding}
+
+
+@dataclass(frozen=True)
+class FindGrid(Pass):
+    """Read the token grid off the patch embedding: a strided convolution of the sample.
+
+    Spectral nodes transform along the true height and width (and time) of the tokens; a flattened sequence is not a
+    grid. Packed models (FLUX) show no patch embedding: they are refused, and `grid=` says the grid instead.
+
+    Before: no facts. After: the same graph; `program.grid` is filled.
+
+    Requires: nothing.
+    Keeps: 1. a model without a convolution of its sample.
+           2. a grid whose token count is not the length of the token stream.
+    Error: exact.
+    """
+
+    def rewrite(self, program: Program) -> int:
+        if program.grid is not None:
+            return 0
+        grid = self._grid(program)
+        if isinstance(grid, NoMatch):
+            self.refuse(program, grid)
+            return 0
+        program.grid = grid
+        return 1
+
+    def _grid(self, program: Program) -> TokenGrid | NoMatch:
+        samples = set(program.inputs_of("sample"))
+        for node in program.calls():
+            if node.target not in _CONVOLUTIONS or _source(node) not in samples:
+                continue
+            tensor = tensor_of(node)
+            spatial = tuple(tensor.shape[2:]) if tensor is not None else ()
+            if not all(isinstance(size, int) for size in spatial):
+                return NoMatch("the patch embedding's output has a dynamic size", node.name)
+            t, h, w = (1, *spatial) if len(spatial) == 2 else spatial
+            return self._placed(program, TokenGrid(t, h, w), node)
+        return NoMatch("no strided convolution reads the sample, so no patch embedding shows the grid; pass grid=")
+
+    def _placed(self, program: Program, grid: TokenGrid, node: fx.Node) -> TokenGrid | NoMatch:
+        lengths = {site.shape[1] for site in program.found.get("stack", ()) if len(site.shape) == 3}
+        if not lengths or grid.tokens in lengths:
+            return grid
+        # Frames folded into the batch: each stream holds one frame's tokens.
+        if math.prod((grid.h, grid.w)) in lengths:
+            return TokenGrid(1, grid.h, grid.w)
+        return NoMatch(f"the patch embedding gives {grid.tokens} tokens, the stream has {sorted(map(str, lengths))}", node.name)
+
+
+def _source(node: fx.Node) -> fx.Node | None:
+    first = node.args[0]
+    return strip(first, through=lambda n: is_view(n) or n.target in CASTS) if isinstance(first, fx.Node) else None

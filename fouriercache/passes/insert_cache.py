@@ -1,0 +1,107 @@
+"""Give every site its slots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fouriercache import ops
+from fouriercache.errors import PreconditionError, UnsupportedModelError
+from fouriercache.passes.base import Pass
+from fouriercache.passes.edit import insert_after, insert_input
+from fouriercache.passes.match import is_view, piece_of
+from fouriercache.program import Output, Program, Site, tensor_of
+
+import torch
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class InsertCache(Pass):
+    """Read the last `history` values of every site from slots, and return each site's new value.
+
+    Slots are graph inputs, newest first; the new values are graph outputs. Nothing else holds state. A residual site
+    (block, stack) keeps the difference of its output and its input.
+
+    Before::
+
+        main(%0: f32[2,8])
+          %1: f32[2,8] = add.Tensor(%0, 1)
+          return [%1]
+
+    After, for a site at `%1` with history 1::
+
+        main(%0: f32[2,8] x, %1: f32[2,8] site.0 (slot))
+          %2: f32[2,8] = add.Tensor(%0, 1)
+          %3: f32[1,2,8] = fouriercache.cache_lookup([%1])
+          return [%2, %2]
+
+    Requires: `FindSites` has found sites of the asked kind.
+    Keeps: 1. a program that has slots.
+    Error: exact.
+    """
+
+    site: str = "branch"
+    history: int = 1
+
+    def requires(self, program: Program) -> None:
+        if not program.found:
+            raise PreconditionError(
+                f"InsertCache needs sites, found none in {sum(1 for _ in program.calls())} calls.\n"
+                "  Run FindSites first."
+            )
+        if self.site not in program.found:
+            raise PreconditionError(f"InsertCache(site={self.site!r}): the sites are {', '.join(program.found)}")
+        if not program.found[self.site]:
+            reasons = "\n".join(f"    {r.reason}" for r in program.refused.get("FindSites", ()))
+            raise UnsupportedModelError(
+                f"the model has no {self.site} site that can be proved.\n{reasons}\n"
+                f"  Use another site: {', '.join(f'{k} ({len(v)})' for k, v in program.found.items() if v)}."
+            )
+
+    def rewrite(self, program: Program) -> int:
+        if program.history:
+            return 0
+        sites = program.found[self.site]
+        outputs = list(program.outputs)
+        results = list(program.results)
+        for position, site in enumerate(sites):
+            nodes = program.named()
+            value = nodes[site.value]
+            slots = [
+                insert_input(program, f"slot_{position}_{k}", tensor_of(value), "slot") for k in range(self.history)
+            ]
+            kept = value
+            if site.is_residual:
+                kept = insert_after(value, aten.sub.Tensor, value, nodes[site.spine])
+            elif _shows_part(value):
+                # A slot that is a view would keep the whole tensor alive from step to step.
+                kept = insert_after(value, aten.clone.default, value)
+            insert_after(kept, ops.cache_lookup, slots)
+            results.append(kept)
+            outputs.append(Output(site.name, "slot"))
+        program.set_outputs(results, outputs)
+        program.sites, program.history = sites, self.history
+        return len(sites)
+
+
+def _shows_part(value: torch.fx.Node) -> bool:
+    """Whether the value is a part of a larger tensor."""
+    here = value
+    while is_view(here) and isinstance(here.args[0], torch.fx.Node):
+        here = here.args[0]
+    return piece_of(here) is not None
+
+
+def lookup_of(program: Program, site: Site) -> torch.fx.Node:
+    """Return the `cache_lookup` node of a site.
+
+    Raises:
+        PreconditionError: the program has none.
+    """
+    position = program.sites.index(site)
+    slot = program.named().get(f"slot_{position}_0")
+    for user in slot.users if slot is not None else ():
+        if user.target is ops.cache_lookup:
+            return user
+    raise PreconditionError(f"site {site.name} has no cache_lookup node.\n  Run InsertCache first.")

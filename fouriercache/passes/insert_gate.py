@@ -1,0 +1,81 @@
+"""Let the step choose between the computed and the predicted value of every site."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+
+from fouriercache import ops
+from fouriercache.errors import PreconditionError
+from fouriercache.passes.base import Pass
+from fouriercache.passes.edit import insert_after, insert_input
+from fouriercache.passes.insert_cache import lookup_of
+from fouriercache.passes.match import descendants
+from fouriercache.program import Program, Site, tensor_of
+
+
+@dataclass(frozen=True)
+class InsertGate(Pass):
+    """Put `select(refresh, computed, predicted)` behind every site; `refresh` is one new input.
+
+    The canonical rewritten graph keeps both alternatives in the open; `SpecializeStep` and `OutlineCond` resolve it.
+
+    Before::
+
+        main(%0: f32[2,8] x, %1: f32[2,8] slot_0_0 (slot), %2: f32[1] coefficients)
+          %3: f32[2,8] = add.Tensor(%0, 1)
+          %4: f32[1,2,8] = fouriercache.cache_lookup([%1])
+          %5: f32[2,8] = fouriercache.predict(%4, %2)
+          return [%3, %3]
+
+    After::
+
+        main(%0: f32[2,8] x, %1: f32[2,8] slot_0_0 (slot), %2: f32[1] coefficients, %3: bool[] refresh)
+          %4: f32[2,8] = add.Tensor(%0, 1)
+          %5: f32[1,2,8] = fouriercache.cache_lookup([%1])
+          %6: f32[2,8] = fouriercache.predict(%5, %2)
+          %7: f32[2,8] = fouriercache.select(%3, %4, %6)
+          return [%7, %4]
+
+    Requires: `InsertPredictor`.
+    Keeps: 1. a program that has a gate.
+           2. what is kept: slots always receive the computed value.
+    Error: exact.
+    """
+
+    def requires(self, program: Program) -> None:
+        if not program.inputs_of("coefficients"):
+            raise PreconditionError(
+                "InsertGate needs predictions to choose from, found none.\n  Run InsertPredictor first."
+            )
+
+    def rewrite(self, program: Program) -> int:
+        if program.inputs_of("refresh"):
+            return 0
+        like = tensor_of(program.inputs_of("coefficients")[0])
+        assert like is not None
+        refresh = insert_input(program, "refresh", like.new_empty((), dtype=torch.bool), "refresh")
+        kept = program.results[len(program.outputs) - len(program.sites) :]
+        for site, new_value in zip(program.sites, kept, strict=True):
+            _gate(program, site, refresh, new_value)
+        return len(program.sites)
+
+
+def _gate(program: Program, site: Site, refresh: fx.Node, new_value: fx.Node) -> None:
+    computed = program.named()[site.value]
+    (predicted,) = (user for user in lookup_of(program, site).users if user.target is ops.predict)
+    if site.is_residual:
+        (predicted,) = predicted.users
+    chosen = insert_after(predicted, ops.select, refresh, computed, predicted, like=computed)
+    output = program.output_node
+    results = list(program.results)
+    first_slot = len(program.outputs) - len(program.sites)
+    # Everything below the site reads the choice; the slot and what the slot is made of keep the computed value.
+    own = {chosen, new_value, *(descendants([new_value]) & descendants([predicted]))} - {output}
+    for user in list(computed.users):
+        if user not in own and user is not output:
+            user.replace_input_with(computed, chosen)
+    results[:first_slot] = [chosen if node is computed else node for node in results[:first_slot]]
+    output.args = (tuple(results),)

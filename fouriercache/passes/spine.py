@@ -1,0 +1,205 @@
+"""Follow a token stream upwards through its residual adds."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import fx
+
+from fouriercache.passes.blocks import BlockGraph
+from fouriercache.passes.match import is_heavy, piece_of, strip_stream
+from fouriercache.program import NoMatch, tensor_of
+
+aten = torch.ops.aten
+_ADDS = {aten.add.Tensor, aten.add_.Tensor}
+
+
+@dataclass(frozen=True)
+class Residual:
+    """One add on the spine: `add = spine + branch`."""
+
+    add: fx.Node
+    spine: fx.Node
+    branch: fx.Node
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a value that the stream is: `start` to `stop` along `dim`."""
+
+    dim: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A stream followed from `output` up to `entry`, its residuals from last to first.
+
+    `entry` is None when the spine broke; `broken` then says where.
+    """
+
+    output: fx.Node
+    entry: fx.Node | None
+    residuals: tuple[Residual, ...]
+    broken: NoMatch | None = None
+    window: Window | None = field(default=None, repr=False)
+
+
+def follow(output: fx.Node, window: Window | None, block: BlockGraph) -> Stream:
+    """Follow the stream that leaves `block` at `output` to the value at which it came in."""
+    residuals: list[Residual] = []
+    node = output
+    while True:
+        node, window = _to_add(node, window, block.nodes)
+        if node not in block.nodes:
+            return Stream(output, node, tuple(residuals), None, window)
+        if node.target in _ADDS:
+            residual = _residual(node, block)
+            if residual is not None:
+                if is_heavy(block.cone(residual.branch) - block.cone(strip_stream(residual.spine, block.nodes))):
+                    residuals.append(residual)
+                node = residual.spine
+                continue
+            reason = "an add whose operands are not a stream and a branch computed from it"
+        else:
+            reason = f"a {getattr(node.target, '__name__', node.target)}"
+        broken = NoMatch(f"{block.path}: the spine of {output.name} ends at {reason}", node.name)
+        return Stream(output, None, tuple(residuals), broken, window)
+
+
+def _to_add(
+    node: fx.Node, window: Window | None, within: Container[fx.Node] | None
+) -> tuple[fx.Node, Window | None]:
+    """Walk up through views, casts, cuts and the concatenations that the cuts undo, and no further than `within`."""
+    while True:
+        below = node
+        node = strip_stream(node, within)
+        if within is not None and node not in within:
+            return node, window
+        piece = piece_of(node)
+        if piece is not None and window is None:
+            whole, dim, start, stop = piece
+            node, window = whole, Window(dim, start, stop)
+        elif node.target is aten.cat.default and window is not None:
+            part = _part_of_cat(node, window)
+            if part is None:
+                return node, window
+            node, window = part, None
+        if node is below:
+            return node, window
+
+
+def _part_of_cat(node: fx.Node, window: Window) -> fx.Node | None:
+    """The operand of a concatenation that a window shows exactly."""
+    dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+    value = tensor_of(node)
+    if value is None or not isinstance(dim, int) or dim % value.ndim != window.dim:
+        return None
+    start = 0
+    for operand in node.args[0]:  # type: ignore[union-attr]
+        tensor = tensor_of(operand)
+        if tensor is None or not isinstance(tensor.shape[window.dim], int):
+            return None
+        stop = start + tensor.shape[window.dim]
+        if (start, stop) == (window.start, window.stop):
+            return operand if isinstance(operand, fx.Node) else None
+        start = stop
+    return None
+
+
+def _residual(add: fx.Node, block: BlockGraph) -> Residual | None:
+    """Read an add as spine plus branch; None when neither operand is an ancestor of the other."""
+    left, right = add.args[:2]
+    if not (isinstance(left, fx.Node) and isinstance(right, fx.Node)) or add.kwargs.get("alpha", 1) != 1:
+        return None
+    for spine, branch in ((left, right), (right, left)):
+        root = strip_stream(spine, block.nodes)
+        have, want = tensor_of(spine), tensor_of(add)
+        same = have is not None and want is not None and have.ndim == want.ndim
+        if same and root is not strip_stream(branch, block.nodes) and block.depends(branch, root):
+            return Residual(add, spine, branch)
+    return None
+
+
+def block_streams(block: BlockGraph) -> list[Stream]:
+    """Every token stream of a block, in the order of its outputs."""
+    return [follow(output, None, block) for output in block.outputs]
+
+
+def stack_streams(blocks: Sequence[BlockGraph], streams: Mapping[str, list[Stream]]) -> list[Stream]:
+    """Follow each stream that leaves the last blocks for good up to where it entered the first.
+
+    A stream goes on from block to block, also through concatenation (dual-stream blocks, then single-stream blocks).
+    Streams that only feed other blocks' inputs on the side (a refined text) end where they are read, and are left out
+    unless they are on the spine of a final one.
+    """
+    home = {node: block for block in blocks for node in block.nodes}
+    finals: list[Stream] = []
+    consumed: set[fx.Node] = set()
+    for block in reversed(blocks):
+        for stream in streams[block.path]:
+            if stream.output in consumed:
+                continue
+            whole, visited = _follow_all(stream.output, home)
+            consumed |= visited
+            if _is_final(stream.output, home):
+                finals.append(whole)
+    return finals
+
+
+def _follow_all(output: fx.Node, home: Mapping[fx.Node, BlockGraph]) -> tuple[Stream, set[fx.Node]]:
+    """Follow one stream through all blocks; also return the block outputs on its way."""
+    residuals: list[Residual] = []
+    node, window = output, None
+    visited = {output}
+    while True:
+        node, window = _to_home(node, window, home)
+        if node not in home:
+            return Stream(output, node if window is None else None, tuple(residuals)), visited
+        part = follow(node, window, home[node])
+        residuals += part.residuals
+        visited.add(node)
+        if part.entry is None:
+            return Stream(output, None, tuple(residuals), part.broken), visited
+        node, window = part.entry, part.window
+        visited.add(node)
+
+
+def _to_home(
+    node: fx.Node, window: Window | None, home: Mapping[fx.Node, BlockGraph]
+) -> tuple[fx.Node, Window | None]:
+    """Walk up outside the blocks, as far as a block's output; stay put when the walk meets none."""
+    if node in home:
+        return node, window
+    outside = _Outside(home)
+    above, seen = _to_add(node, window, outside)
+    return (above, seen) if above in home else (node, window)
+
+
+@dataclass(frozen=True)
+class _Outside:
+    """The nodes that belong to no block."""
+
+    home: Mapping[fx.Node, BlockGraph]
+
+    def __contains__(self, node: object) -> bool:
+        return node not in self.home
+
+
+def _is_final(output: fx.Node, home: Mapping[fx.Node, BlockGraph]) -> bool:
+    """Whether what reads `output` outside the blocks goes to a result and never back into a block."""
+    todo = [user for user in output.users if user not in home]
+    if not todo or any(user in home for user in output.users):
+        return False
+    seen: set[fx.Node] = set()
+    while todo:
+        node = todo.pop()
+        if node in home:
+            return False
+        if node not in seen:
+            seen.add(node)
+            todo.extend(node.users)
+    return True
