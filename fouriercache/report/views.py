@@ -152,9 +152,15 @@ def group_sites(sites: Sequence[SiteRow]) -> list[_SiteGroup]:
     for site in sites:
         members.setdefault((site.kind, site.shape, site.gated), []).append(site.block)
     return [
-        _SiteGroup(kind, blocks[0] if len(blocks) == 1 else f"{blocks[0]} to {blocks[-1]}", shape, gated, len(blocks))
-        for (kind, shape, gated), blocks in members.items()
+        _SiteGroup(kind, _span(blocks), shape, gated, len(blocks)) for (kind, shape, gated), blocks in members.items()
     ]
+
+
+def _span(blocks: Sequence[str]) -> str:
+    """Name a run of blocks by its ends: "blocks.0 to 7"."""
+    first, last = blocks[0], blocks[-1]
+    room, dot, number = last.rpartition(".")
+    return first if first == last else f"{first} to {number if dot and first.startswith(room + dot) else last}"
 
 
 def build_cost_rows(graph: GraphFacts) -> list[_CostRow]:

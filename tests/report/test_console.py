@@ -43,7 +43,7 @@ def test_the_plan_shows_what_is_ideal():
 def test_facts_show_sites_refusals_grid_and_costs():
     text = "\n".join(printed(draw_facts(make_graph("FORA", "branch"))))
     for words in (
-        "attention  transformer_blocks.0 to transformer_blocks.3  [s0,256,128]   yes       4",
+        "attention  transformer_blocks.0 to 3  [s0,256,128]  yes       4",
         "branch <x> holds no matmul",
         "Token grid: 1 x 16 x 16, first token at 0",
         "reuse / compute",

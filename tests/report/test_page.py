@@ -88,7 +88,7 @@ def test_the_page_says_what_was_found_and_what_it_costs(page: str):
         "3.85× faster",
         "1.2 % from the original images",
         "Token grid: 1 frame, 16 rows, 16 columns, 256 tokens from position 0.",
-        "attention transformer_blocks.0 to transformer_blocks.3",
+        "attention transformer_blocks.0 to 3",
         "branch <x> holds no matmul",
         "64.0 M of 16.0 G, 0.40 %",
         "40 of 512, 7.8 %",
