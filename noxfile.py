@@ -28,7 +28,7 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("torch", TORCH.values(), ids=TORCH.keys())
+@nox.parametrize("torch", list(TORCH.values()), ids=list(TORCH))
 def tests(session: nox.Session, torch: str) -> None:
     """The suite on the oldest and the newest torch, everything else pinned."""
     session.install("--constraint", str(constraints_without_torch(session)), torch, "--editable", ".[dev]")
