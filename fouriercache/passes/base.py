@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx
-from torch._guards import detect_fake_mode
+from torch import Tensor
 
 from fouriercache.errors import PassError
-from fouriercache.program import NoMatch, Program, value_of
+from fouriercache.passes.edit import fake_result
+from fouriercache.program import NoMatch, Program
 
 logger = logging.getLogger(__name__)
 
@@ -126,26 +126,13 @@ def check_types(program: Program) -> None:
         PassError: a value's shape or dtype is not what the call computes.
     """
     for node in program.calls():
-        args = fx.map_arg(node.args, value_of)
-        kwargs = fx.map_arg(node.kwargs, value_of)
-        if _holds_subgraph(node):
+        if isinstance(node.target, torch._ops.HigherOrderOperator):
             continue
-        leaves = torch.utils._pytree.tree_leaves((args, kwargs))
-        mode = detect_fake_mode([leaf for leaf in leaves if isinstance(leaf, Tensor)])
-        assert callable(node.target)
-        if mode is None:
-            have = node.target(*args, **kwargs)
-        else:
-            with mode:
-                have = node.target(*args, **kwargs)
+        have = fake_result(node)
         if _types(have) != _types(node.meta["val"]):
             raise PassError(
                 f"{node.name} = {node.target} carries the type {_types(node.meta['val'])}, it computes {_types(have)}"
             )
-
-
-def _holds_subgraph(node: fx.Node) -> bool:
-    return isinstance(node.target, torch._ops.HigherOrderOperator)
 
 
 def _types(value: Any) -> list[Any]:

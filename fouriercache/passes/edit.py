@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import fx
+from torch._dispatch.python import enable_python_dispatcher
 from torch._guards import detect_fake_mode
 
 from fouriercache.errors import PassError
@@ -19,22 +21,21 @@ def _complete(new: fx.Node, like: fx.Node) -> fx.Node:
     for key in _INHERITED:
         if key in like.meta:
             new.meta[key] = like.meta[key]
-    args = fx.map_arg(new.args, value_of)
-    kwargs = fx.map_arg(new.kwargs, value_of)
-    mode = detect_fake_mode([value for value in _leaves((args, kwargs)) if isinstance(value, torch.Tensor)])
-    target = new.target
-    if not callable(target):
-        raise PassError(f"new node {new.name} has no callable target")
-    if mode is None:
-        new.meta["val"] = target(*args, **kwargs)
-    else:
-        with mode:
-            new.meta["val"] = target(*args, **kwargs)
+    new.meta["val"] = fake_result(new)
     return new
 
 
-def _leaves(value: Any) -> list[Any]:
-    return torch.utils._pytree.tree_leaves(value)
+def fake_result(node: fx.Node) -> Any:
+    """Compute the fake value of a call from the fake values of its arguments."""
+    args = fx.map_arg(node.args, value_of)
+    kwargs = fx.map_arg(node.kwargs, value_of)
+    if not callable(node.target):
+        raise PassError(f"node {node.name} has no callable target")
+    leaves = torch.utils._pytree.tree_leaves((args, kwargs))
+    mode = detect_fake_mode([leaf for leaf in leaves if isinstance(leaf, torch.Tensor)])
+    # Decompositions with symbolic sizes need torch's Python dispatcher.
+    with mode or contextlib.nullcontext(), enable_python_dispatcher():
+        return node.target(*args, **kwargs)
 
 
 def insert_after(anchor: fx.Node, target: Callable[..., Any], *args: Any, like: fx.Node | None = None) -> fx.Node:
