@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from itertools import pairwise
+from operator import getitem
 
 import torch
 from torch import fx
+from torch.fx.node import Argument
 
 from fouriercache.passes.base import Pass
-from fouriercache.passes.edit import erase_chain, insert_before, replace_uses
-from fouriercache.passes.rows import Reading, Rows, merge_rows, read_rows, rows_of
+from fouriercache.passes.edit import insert_before, replace_uses
+from fouriercache.passes.rows import Reading, Rows, Shown, merge_rows, read_rows
 from fouriercache.program import NoMatch, Program, tensor_of
 
 aten = torch.ops.aten
-_Made = dict[tuple[Rows, fx.Node], fx.Node]
 
 
 @dataclass(frozen=True)
@@ -60,21 +60,75 @@ class NarrowLinear(Pass):
             readings = read_rows(linear)
             if isinstance(readings, NoMatch):
                 self.refuse(program, readings)
-            elif readings:
-                ranges = merge_rows(reading.rows for reading in readings)
-                if ranges != [rows_of(linear)]:
-                    _narrow(linear, readings, ranges)
-                    count += 1
+                continue
+            ranges = merge_rows(reading[-1].rows for reading in readings)
+            if not readings or ranges == [readings[0][0].rows]:
+                continue
+            plans = [(reading, _home(reading[-1].rows, ranges)) for reading in readings]
+            if not all(_splits_evenly(reading, rows) for reading, rows in plans):
+                self.refuse(program, NoMatch(f"the pieces of {linear.name} are cut at different grains", linear.name))
+                continue
+            _narrow(linear, ranges, plans)
+            count += 1
         return count
 
 
-def _narrow(linear: fx.Node, readings: list[Reading], ranges: list[Rows]) -> None:
-    made: _Made = {}
+def _home(rows: Rows, ranges: list[Rows]) -> Rows:
+    """The range that holds `rows`."""
+    return next(found for found in ranges if found.cut(rows) == rows)
+
+
+def _splits_evenly(reading: Reading, rows: Rows) -> bool:
+    return all(shown.splits_evenly(rows.cut(shown.rows)) for shown in reading)
+
+
+def _narrow(linear: fx.Node, ranges: list[Rows], plans: list[tuple[Reading, Rows]]) -> None:
+    source, *parts = linear.args
+    made: dict[tuple[fx.Node, Rows], fx.Node] = {}
     for rows in ranges:
-        source, weight, *bias = linear.args
-        parts = [insert_before(linear, aten.slice.Tensor, part, 0, rows.start, rows.stop) for part in (weight, *bias) if part is not None]
-        made[rows, linear] = insert_before(linear, aten.linear.default, source, *parts)
-    for reading in readings:
-        (rows,) = (rows for rows in ranges if rows.start <= reading.rows.start and reading.rows.stop <= rows.stop)
-        replace_uses(reading.path[-1], _replay(reading, rows, made))
-    erase_chain(linear)
+        views = [
+            insert_before(linear, aten.slice.Tensor, part, 0, rows.start, rows.stop, like=linear)
+            for part in parts
+            if part is not None
+        ]
+        made[linear, rows] = insert_before(linear, aten.linear.default, source, *views)
+    for reading, rows in plans:
+        for above, shown in pairwise(reading):
+            if (shown.node, rows) not in made:
+                made[shown.node, rows] = _show_again(made[above.node, rows], above, shown, rows)
+        replace_uses(reading[-1].node, made[reading[-1].node, rows])
+    _erase(linear)
+
+
+def _show_again(narrow: fx.Node, above: Shown, shown: Shown, rows: Rows) -> fx.Node:
+    """Make of `narrow`, which holds the part of `above` that lies in `rows`, what `shown` is made of `above`."""
+    node, cover, wanted = shown.node, rows.cut(above.rows), rows.cut(shown.rows)
+    grain, size = above.grain or 1, wanted.stop - wanted.start
+    value = tensor_of(narrow)
+    assert value is not None
+    dim = value.ndim - (1 if above.grain is None else 2)
+    start = (wanted.start - cover.start) // grain
+    if node.target is aten.select.int or (node.target is getitem and shown.grain != above.grain):
+        return insert_before(node, aten.select.int, narrow, dim, start)
+    if node.target is getitem or node.target is aten.slice.Tensor:
+        if wanted == cover:
+            return narrow
+        return insert_before(node, aten.slice.Tensor, narrow, dim, start, start + size // grain)
+    assert callable(node.target)
+    return insert_before(node, node.target, narrow, *_resized(shown, size))
+
+
+def _resized(shown: Shown, size: int) -> list[Argument]:
+    """The arguments of a view, for `size` rows."""
+    *given, last = shown.node.args[1:]
+    if not isinstance(last, list | tuple):
+        return [*given, last]
+    tail = [size] if shown.grain is None else [size // shown.grain, shown.grain]
+    return [*given, [*last[: -len(tail)], *tail]]
+
+
+def _erase(node: fx.Node) -> None:
+    """Erase a node and what reads it: views and pieces that nothing else reads any more."""
+    for user in list(node.users):
+        _erase(user)
+    node.graph.erase_node(node)
