@@ -147,7 +147,7 @@ class Program:
 
     @property
     def output_node(self) -> fx.Node:
-        return next(iter(reversed(self.graph.nodes)))
+        return self.graph.output_node()
 
     @property
     def results(self) -> tuple[fx.Node, ...]:
@@ -161,6 +161,13 @@ class Program:
     def calls(self) -> Iterator[fx.Node]:
         """Every `call_function` node, in order."""
         return (node for node in self.graph.nodes if node.op == "call_function")
+
+    def graphs(self) -> Iterator[fx.Graph]:
+        """The main graph, then the bodies of its control flow, by name."""
+        yield self.graph
+        for _, value in sorted(self.attributes.items()):
+            if isinstance(value, fx.GraphModule):
+                yield value.graph
 
     def named(self) -> Mapping[str, fx.Node]:
         """Nodes by name."""
@@ -193,7 +200,7 @@ class Program:
         used = {str(node.target) for node in self.graph.find_nodes(op="get_attr")}
         root = {name: value for name, value in self.attributes.items() if name in used}
         graph = self.clone().graph
-        return fx.GraphModule(cast("dict[str, Any]", root), graph, class_name="Step")
+        return fx.GraphModule(root, graph, class_name="Step")
 
     def verify(self) -> None:
         """Check what must hold between passes.
@@ -202,22 +209,28 @@ class Program:
             VerifyError: the graph fails FX's own lint, a call lacks `meta["val"]`, a `get_attr` names nothing, or the
                 roles do not match the placeholders and results.
         """
-        try:
-            self.graph.lint()
-        except RuntimeError as error:
-            raise VerifyError(f"graph lint failed: {error}") from error
-        for node in self.graph.nodes:
-            if node.op == "call_function" and "val" not in node.meta:
-                raise VerifyError(f"{node.name} = {node.target} has no meta['val']; build nodes with passes/edit.py")
-            if node.op == "get_attr" and str(node.target) not in self.attributes:
+        for graph in self.graphs():
+            _verify_graph(graph)
+        for node in self.graph.find_nodes(op="get_attr"):
+            if str(node.target) not in self.attributes:
                 raise VerifyError(f"{node.name} reads {node.target}, which is not in the program's attributes")
-            if node.op in ("call_module", "call_method"):
-                raise VerifyError(f"{node.name} is a {node.op}; a program holds call_function nodes alone")
         names = [node.name for node in self.placeholders]
         if names != [given.name for given in self.inputs]:
             raise VerifyError(f"placeholders {names} do not match the declared inputs {self.inputs}")
         if len(self.results) != len(self.outputs):
             raise VerifyError(f"the graph returns {len(self.results)} values, {len(self.outputs)} are declared")
+
+
+def _verify_graph(graph: fx.Graph) -> None:
+    try:
+        graph.lint()
+    except RuntimeError as error:
+        raise VerifyError(f"graph lint failed: {error}") from error
+    for node in graph.nodes:
+        if node.op == "call_function" and "val" not in node.meta:
+            raise VerifyError(f"{node.name} = {node.target} has no meta['val']; build nodes with passes/edit.py")
+        if node.op in ("call_module", "call_method"):
+            raise VerifyError(f"{node.name} is a {node.op}; a program holds call_function nodes alone")
 
 
 def value_of(node: fx.Node) -> Any:

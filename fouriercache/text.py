@@ -1,4 +1,4 @@
-"""The stable text of a program: numbered values, types, no memory addresses, no names that depend on a torch release."""
+"""The stable text of a program: numbered values, types, no addresses, no names that depend on a torch release."""
 
 from __future__ import annotations
 
@@ -75,12 +75,17 @@ def graph_lines(graph: fx.Graph, inputs: tuple[str, ...], symbol: _Symbols, name
     """Yield the text of one graph; weights stand in place as `@qualified.name`."""
     number: dict[fx.Node, str] = {}
     arguments = []
+    counter, label = 0, ""
     for position, node in enumerate(graph.find_nodes(op="placeholder")):
-        number[node] = f"%{position}"
-        said = f" {inputs[position]}" if inputs else ""
-        arguments.append(f"{number[node]}: {type_text(node.meta.get('val'), symbol)}{said}")
+        if "source" in node.meta:
+            # A weight that is handed to a branch body.
+            number[node] = f"@{node.meta['source']}"
+        else:
+            number[node] = f"%{counter}"
+            counter += 1
+        name_given = f" {inputs[position]}" if inputs else ""
+        arguments.append(f"{number[node]}: {type_text(node.meta.get('val'), symbol)}{name_given}")
     yield f"{name}({', '.join(arguments)})"
-    counter, label = len(arguments), ""
     for node in graph.nodes:
         if node.op == "get_attr":
             number[node] = f"@{node.meta.get('source', node.target)}"

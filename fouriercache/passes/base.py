@@ -22,14 +22,14 @@ logger = logging.getLogger(__name__)
 class Pass(ABC):
     """Base of all passes: options are fields, there is no other state, `repr` names the pass in cache keys."""
 
-    def requires(self, program: Program) -> None:
+    def requires(self, program: Program) -> None:  # noqa: B027  a pass may need nothing
         """Raise `PreconditionError` when the program lacks what the pass needs; nothing has been touched yet."""
 
     @abstractmethod
     def rewrite(self, program: Program) -> int:
         """Edit `program` in place and return how many rewrites were made."""
 
-    def ensures(self, program: Program) -> None:
+    def ensures(self, program: Program) -> None:  # noqa: B027  nor promise more than its base class does
         """Raise `PassError` when the result is not what the pass promises."""
 
     def refuse(self, program: Program, reason: NoMatch) -> None:
@@ -125,7 +125,7 @@ def check_types(program: Program) -> None:
     Raises:
         PassError: a value's shape or dtype is not what the call computes.
     """
-    for node in program.calls():
+    for node in (node for graph in program.graphs() for node in graph.nodes if node.op == "call_function"):
         if isinstance(node.target, torch._ops.HigherOrderOperator):
             continue
         have = fake_result(node)
@@ -140,7 +140,8 @@ def _types(value: Any) -> list[Any]:
     found: list[Any] = []
     for leaf in torch.utils._pytree.tree_leaves(value):
         if isinstance(leaf, Tensor):
-            found.append((leaf.dtype, [size if isinstance(size, int) else "?" for size in leaf.shape]))
+            sizes: list[object] = list(leaf.shape)
+            found.append((leaf.dtype, [size if isinstance(size, int) else "?" for size in sizes]))
         else:
             found.append(isinstance(leaf, int | torch.SymInt))
     return found

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -81,3 +82,50 @@ def remove_inputs(program: Program, *roles: Role) -> int:
             kept.append(given)
     program.set_inputs(kept)
     return count
+
+
+def build_body(body: Program, operands: Mapping[str, fx.Node], results: Sequence[str]) -> fx.GraphModule:
+    """Build the body of a control-flow call: a graph that reads its operands and nothing else.
+
+    A weight read inside a body by `get_attr` becomes a fake tensor when torch traces the call, so weights are
+    operands too.
+
+    Args:
+        operands: which operand of the call stands for each placeholder and weight of `body`, by name; operands in
+            order of their first mention.
+        results: names of what the body returns: its own calls, placeholders or weights.
+    """
+    graph = fx.Graph()
+    given: dict[fx.Node, fx.Node] = {}
+    copied: dict[str, fx.Node] = {}
+    for name, operand in operands.items():
+        if operand not in given:
+            given[operand] = graph.placeholder(operand.name)
+            given[operand].meta.update(operand.meta)
+        copied[name] = given[operand]
+    for node in body.graph.nodes:
+        if node.name not in copied and node.op in ("call_function", "get_attr"):
+            copied[node.name] = graph.node_copy(node, lambda source: copied[source.name])
+    graph.output(tuple(copied[name] for name in results))
+    nested = {str(node.target): body.attributes[str(node.target)] for node in graph.find_nodes(op="get_attr")}
+    return fx.GraphModule(nested, graph, class_name="Body")
+
+
+def insert_cond(
+    program: Program, predicate: fx.Node, bodies: Mapping[str, fx.GraphModule], operands: Sequence[fx.Node]
+) -> list[fx.Node]:
+    """Add a `torch.cond` at the end of the graph; return its results.
+
+    Args:
+        bodies: the true and the false body, under the names they get among the program's attributes.
+    """
+    end, graph = program.output_node, program.graph
+    with graph.inserting_before(end):
+        branches = [graph.get_attr(name) for name in bodies]
+        program.attributes.update(bodies)
+        chosen = graph.call_function(torch.ops.higher_order.cond, (predicate, *branches, tuple(operands)))
+    body = next(iter(bodies.values()))
+    values = body.graph.output_node().args[0]
+    assert isinstance(values, tuple)
+    chosen.meta["val"] = tuple(map(value_of, values))
+    return [insert_before(end, operator.getitem, chosen, position, like=chosen) for position in range(len(values))]

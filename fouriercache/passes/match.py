@@ -18,7 +18,9 @@ _VIEWS = {
     aten.expand.default, aten.detach.default, aten.squeeze.dims, aten.transpose.int, aten.permute.default,
     aten._unsafe_view.default,
 }  # fmt: skip
-CASTS = {aten.to.dtype, aten.to.dtype_layout, aten.to.device, aten.to.other, aten._to_copy.default, aten.type_as.default}  # fmt: skip
+CASTS = {
+    aten.to.dtype, aten.to.dtype_layout, aten.to.device, aten.to.other, aten._to_copy.default, aten.type_as.default,
+}  # fmt: skip
 # fp16 models clip a block's output to the finite range; the stream goes on behind the clip.
 _CLIPS = {aten.clip.default, aten.clamp.default, aten.nan_to_num.default}
 ATTENTION = {
@@ -168,3 +170,27 @@ def _piece_of_split(split: fx.Node, index: object) -> tuple[fx.Node, int, int, i
         return None
     start = sum(sizes[:index])
     return split.args[0], dim % whole.ndim, start, start + sizes[index]
+
+
+# These return their argument where they have nothing to change, and their schema does not say so.
+_MAY_RETURN_ARGUMENT = {aten.dropout.default, aten.feature_dropout.default, aten.einsum.default, operator.getitem}
+
+
+def shared_with(node: fx.Node) -> set[fx.Node]:
+    """Return the nodes whose memory `node` may share, itself included: what it may be a view of, all the way up."""
+    seen: set[fx.Node] = set()
+    todo = [node]
+    while todo:
+        here = todo.pop()
+        if here in seen:
+            continue
+        seen.add(here)
+        if here.op == "call_function" and (_is_aliasing(here) or here.target in _MAY_RETURN_ARGUMENT):
+            todo.extend(here.all_input_nodes)
+    return seen
+
+
+def _is_aliasing(node: fx.Node) -> bool:
+    """Whether the call's schema says that a result may be a view of an argument."""
+    target = node.target
+    return isinstance(target, torch._ops.OpOverload) and any(value.alias_info for value in target._schema.returns)
