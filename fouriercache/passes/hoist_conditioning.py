@@ -58,7 +58,7 @@ class HoistConditioning(Pass):
             late = late or node is first
             if late and first is not None and node in fixed:
                 for source in node.all_input_nodes:
-                    if source.op == "get_attr":
+                    if source.op == "get_attr" and not source < first:
                         first.prepend(source)
                 first.prepend(node)
                 count += 1

@@ -79,9 +79,11 @@ def draw_facts(facts: GraphFacts) -> RenderableType:
         parts += [Text(f"Token grid: {grid.t} x {grid.h} x {grid.w}, first token at {grid.start}"), Text()]
     numbers = ("FLOPs", "launches", "weights read")
     costs = _table("Cost of one call", "mode", *numbers, numbers=numbers)
+    names = {"prepared": "reuse, prepared"}
     for mode in facts.modes:
-        costs.add_row(mode.mode, format_count(mode.flops), str(mode.launches), format_bytes(mode.weight_bytes))
-    costs.add_row("reuse / compute", *(row.share for row in build_cost_rows(facts)), style="dim")
+        cells = (format_count(mode.flops), str(mode.launches), format_bytes(mode.weight_bytes))
+        costs.add_row(names.get(mode.mode, mode.mode), *cells)
+    costs.add_row("prepared / compute", *(row.share for row in build_cost_rows(facts)), style="dim")
     return Group(*parts, costs)
 
 

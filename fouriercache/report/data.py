@@ -57,6 +57,11 @@ class DemoRun:
         return len(self.schedule)
 
     @property
+    def first_reused(self) -> int:
+        """The first step that is not computed; `steps` when all are."""
+        return next((step for step in range(self.steps) if step not in self.schedule), self.steps)
+
+    @property
     def ideal_ratio(self) -> float:
         """Time relative to the uncached loop if a reused step cost nothing: computed / steps."""
         return self.computed / self.steps
@@ -104,7 +109,10 @@ class Grid:
 
 @dataclass(frozen=True)
 class ModeRow:
-    """What one call of a specialised graph costs, counted on the graph for one example batch."""
+    """What one call costs, counted on the graph for the batch of the capture.
+
+    `mode` is "compute", "reuse", or "prepared": a reuse step whose conditioning was computed before the loop.
+    """
 
     mode: str
     flops: int

@@ -20,14 +20,21 @@ _TOKEN = re.compile(
 def highlight(text: str) -> Markup:
     """Return `text` as HTML: every character escaped, tokens in `<span class="t-...">`, one `<span>` for each line.
 
-    A line that calls `fouriercache.NAME` has the class `line-NAME` too, so that the page can mark the whole line.
+    A line that calls `fouriercache.NAME` has the class `line-NAME` too, and one that reads a kept feature `line-slot`,
+    so that the page can mark the whole line.
     """
-    return Markup("").join(_line(line) for line in text.splitlines())
+    slots = set(re.findall(r"(%\d+): [^:]*? \(slot\)", text))
+    return Markup("").join(_line(line, slots) for line in text.splitlines())
 
 
-def _line(line: str) -> Markup:
+def _line(line: str, slots: set[str]) -> Markup:
     operation = re.search(r"fouriercache\.(\w+)", line)
-    marked = f" line-cache line-{operation[1]}" if operation else ""
+    if operation:
+        marked = f" line-cache line-{operation[1]}"
+    elif line.startswith("  ") and slots.intersection(re.findall(r"%\d+", line)):
+        marked = " line-cache line-slot"
+    else:
+        marked = ""
     return Markup('<span class="line{}">{}</span>').format(marked, Markup("").join(_tokens(line)))
 
 
@@ -40,18 +47,21 @@ def _tokens(line: str) -> Iterator[Markup]:
     yield escape(line[end:])
 
 
-def block_text(text: str, block: str) -> str:
-    """Return the part of a program's text that belongs to one block: its lines, and the sentence that opens the graph.
+def block_text(text: str) -> tuple[str, str]:
+    """Return the label of the first block of a canonical text that chooses between values, and that block's lines.
 
-    Returns the whole text when no line is labelled with `block`.
+    Raises:
+        ValueError: no labelled line calls `fouriercache.select`.
     """
-    kept: list[str] = []
-    inside = False
+    labelled: list[tuple[str, str]] = []
+    label = ""
     for line in text.splitlines():
         if line.startswith("  # "):
-            inside = line[4:] == block
+            label = line[4:]
         elif not line.startswith("  "):
-            inside = False
-        if inside:
-            kept.append(line)
-    return "\n".join(kept) + "\n" if kept else text
+            label = ""
+        labelled.append((label, line))
+    block = next((label for label, line in labelled if label and "fouriercache.select" in line), None)
+    if block is None:
+        raise ValueError("the text is not of a canonical program: no block calls fouriercache.select")
+    return block, "".join(f"{line}\n" for label, line in labelled if label == block)

@@ -115,7 +115,7 @@ def _choose_figures(report: DemoReport) -> list[_KeyFigure]:
         found.append(_KeyFigure("Time, uncached loop = 1", format_ratio(report.time_ratio(best)), note))
     for graph in report.graphs:
         if best is not None and (graph.method, graph.site) == (best.method, best.site):
-            full, reused = graph.mode("compute"), graph.mode("reuse")
+            full, reused = graph.mode("compute"), graph.mode("prepared")
             share = format_percent(reused.flops / full.flops)
             found.append(_KeyFigure("FLOPs of a reused step", share, "of a computed one"))
             found.append(_KeyFigure("Launches of a reused step", str(reused.launches), f"of {full.launches}"))

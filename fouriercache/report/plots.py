@@ -142,7 +142,7 @@ def error_against_speed(report: DemoReport, *, width: float = 9.6, height: float
 def error_along_the_way(report: DemoReport, runs: Sequence[DemoRun], *, width: float = 9.6, height: float = 3.9) -> str:
     """Draw the error of the latents after each step (logarithmic), a line for each of `runs`, as SVG text.
 
-    Computed steps carry a dot. Steps with zero error, those before the first reused one, are left out.
+    Computed steps carry a dot. Steps before the first reused one, which differ by rounding at most, are left out.
     """
     series_of = {run.label: series for series in _series(report) for run in series.runs}
 
@@ -150,7 +150,7 @@ def error_along_the_way(report: DemoReport, runs: Sequence[DemoRun], *, width: f
         errors: list[float] = []
         for run in runs:
             series = series_of[run.label]
-            points = [(step, value) for step, value in enumerate(run.drift) if value > 0]
+            points = [(step, run.drift[step]) for step in range(run.first_reused, run.steps) if run.drift[step] > 0]
             errors += [value for _, value in points]
             axes.plot(
                 [step for step, _ in points],

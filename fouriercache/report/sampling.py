@@ -40,8 +40,12 @@ class SamplingLoop:
         seconds: wall time of the steps done so far.
     """
 
-    def __init__(self, module: nn.Module, request: Request) -> None:
+    def __init__(
+        self, module: nn.Module, request: Request, prepare: Callable[[Sequence[float]], None] | None = None
+    ) -> None:
+        """`prepare`, if given, is told the timesteps before the first step; it is timed as a part of the loop."""
         self._module = module
+        self._prepare = prepare
         self._request = request
         self._scheduler: Any = load_demo_scheduler()
         self._scheduler.set_timesteps(request.steps)
@@ -60,6 +64,8 @@ class SamplingLoop:
         timesteps = self._scheduler.timesteps[len(self.latents) :][:count]
         current = self.latents[-1] if self.latents else self._request.noise * self._scheduler.init_noise_sigma
         started = time.perf_counter()
+        if self._prepare is not None and not self.latents:
+            self._prepare(self._scheduler.timesteps.tolist())
         for timestep in timesteps:
             both = self._scheduler.scale_model_input(torch.cat([current, current]), timestep)
             v = self._module(both, timestep=timestep.expand(both.shape[0]), class_labels=self._classes).sample

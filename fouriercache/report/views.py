@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from fouriercache.report.data import DemoReport, DemoRun, GraphFacts, SiteRow
+from fouriercache.report.data import DemoReport, DemoRun, GraphFacts, ModeRow, SiteRow
 from fouriercache.report.figures import format_bytes, format_count, format_percent, format_ratio, format_speedup
 from fouriercache.report.highlight import highlight
 from fouriercache.report.images import data_address, difference
@@ -81,13 +81,15 @@ class _SiteTable:
 
 @dataclass(frozen=True)
 class _CostRow:
-    """One quantity of a reused step beside that of a computed one."""
+    """One quantity of a reused step, prepared and not, beside that of a computed one; widths are in percent."""
 
     name: str
     compute: str
-    reuse: str
+    prepared: str
     share: str
     width: float
+    unprepared_width: float
+    unprepared: str
 
 
 @dataclass(frozen=True)
@@ -152,11 +154,12 @@ def group_sites(sites: Sequence[SiteRow]) -> list[_SiteGroup]:
     for site in sites:
         members.setdefault((site.kind, site.shape, site.gated), []).append(site.block)
     return [
-        _SiteGroup(kind, _span(blocks), shape, gated, len(blocks)) for (kind, shape, gated), blocks in members.items()
+        _SiteGroup(kind, name_span(blocks), shape, gated, len(blocks))
+        for (kind, shape, gated), blocks in members.items()
     ]
 
 
-def _span(blocks: Sequence[str]) -> str:
+def name_span(blocks: Sequence[str]) -> str:
     """Name a run of blocks by its ends: "blocks.0 to 7"."""
     first, last = blocks[0], blocks[-1]
     room, dot, number = last.rpartition(".")
@@ -165,16 +168,26 @@ def _span(blocks: Sequence[str]) -> str:
 
 def build_cost_rows(graph: GraphFacts) -> list[_CostRow]:
     """Build the three quantities of a reused step beside those of a computed one."""
-    full, reused = graph.mode("compute"), graph.mode("reuse")
+    full, reused, prepared = (graph.mode(name) for name in ("compute", "reuse", "prepared"))
 
-    def row(name: str, of_full: int, of_reused: int, form: Callable[[int], str]) -> _CostRow:
-        share = of_reused / of_full if of_full else 0.0
-        return _CostRow(name, form(of_full), form(of_reused), format_percent(share), round(min(100, 100 * share), 2))
+    def row(name: str, of: Callable[[ModeRow], int], form: Callable[[int], str]) -> _CostRow:
+        def share(mode: ModeRow) -> float:
+            return of(mode) / of(full) if of(full) else 0.0
+
+        return _CostRow(
+            name,
+            form(of(full)),
+            form(of(prepared)),
+            format_percent(share(prepared)),
+            width=round(min(100, 100 * share(prepared)), 2),
+            unprepared_width=round(min(100, 100 * share(reused)), 2),
+            unprepared=f"{form(of(reused))}, {format_percent(share(reused))}",
+        )
 
     return [
-        row("FLOPs", full.flops, reused.flops, format_count),
-        row("ATen launches", full.launches, reused.launches, str),
-        row("Weights read", full.weight_bytes, reused.weight_bytes, format_bytes),
+        row("FLOPs", lambda mode: mode.flops, format_count),
+        row("Launches", lambda mode: mode.launches, str),
+        row("Weights read", lambda mode: mode.weight_bytes, format_bytes),
     ]
 
 

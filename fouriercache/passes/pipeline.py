@@ -1,0 +1,134 @@
+"""The passes in order, with the reasons for the order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fouriercache.capture import Capture
+from fouriercache.errors import UnsupportedModelError
+from fouriercache.methods import Method
+from fouriercache.passes.base import Pipeline
+from fouriercache.passes.find_grid import FindGrid
+from fouriercache.passes.find_sites import FindSites
+from fouriercache.passes.fuse_update import FuseUpdate
+from fouriercache.passes.hoist_conditioning import MOVING, HoistConditioning, split
+from fouriercache.passes.insert_cache import InsertCache
+from fouriercache.passes.insert_gate import InsertGate
+from fouriercache.passes.insert_predictor import InsertPredictor
+from fouriercache.passes.merge_duplicates import MergeDuplicates
+from fouriercache.passes.narrow_linear import NarrowLinear
+from fouriercache.passes.remove_dead import RemoveDead
+from fouriercache.passes.remove_noops import RemoveNoops
+from fouriercache.passes.specialize_step import SpecializeStep
+from fouriercache.program import NoMatch, Output, Program, TokenGrid, tensor_of
+from fouriercache.steps import MODES, Mode, StepPrograms, Steps
+
+
+def canonical_pipeline(site: str, history: int) -> Pipeline:
+    """From a captured program to the canonical one."""
+    return Pipeline(
+        (
+            RemoveNoops(),  # first: no-op casts and full slices cut the patterns of FindSites in two
+            FindSites(),  # before MergeDuplicates, which may move a shared value into another block
+            FindGrid(),  # after FindSites: the grid must match the stack's token stream
+            MergeDuplicates(),
+            RemoveDead(),
+            InsertCache(site=site, history=history),
+            InsertPredictor(),
+            InsertGate(),
+        )
+    )
+
+
+def mode_pipeline(mode: Mode) -> Pipeline:
+    """From the canonical program to one step mode."""
+    return Pipeline(
+        (
+            SpecializeStep(mode),
+            NarrowLinear(),  # once the branches are gone, only the gates of a modulation are read
+            RemoveDead(),
+            HoistConditioning(),  # before FuseUpdate: it stacks the gates ahead of the blocks
+            FuseUpdate() if mode == "reuse" else MergeDuplicates(),
+        )
+    )
+
+
+def build_steps(capture: Capture, method: Method, grid: TokenGrid | None = None, *, check: bool = False) -> Steps:
+    """Rewrite a captured program for a method.
+
+    Args:
+        capture: its program is left as it is.
+        grid: the token grid, when the graph does not show it.
+        check: hold every pass to its whole contract; slow.
+
+    Raises:
+        UnsupportedModelError: the model has no site of the asked kind, or no cached value shortens a step.
+    """
+    canonical = capture.program.clone()
+    canonical.grid = grid
+    history = method.predictor.history
+    canonical_pipeline(method.site, history).apply(canonical, check=check)
+    wholes: dict[Mode, Program] = {}
+    for mode in MODES:
+        wholes[mode] = canonical.clone()
+        mode_pipeline(mode).apply(wholes[mode], check=check)
+    _drop_unread_sites(canonical, wholes)
+    modes = {mode: cut(whole) for mode, whole in wholes.items()}
+    return Steps(capture, canonical, modes)
+
+
+def _drop_unread_sites(canonical: Program, wholes: dict[Mode, Program]) -> None:
+    """Let computed steps return only what a reuse step reads.
+
+    With every branch replaced, some streams are dead to their end: the text of a dual-stream model feeds attention
+    alone. Their features need no cache.
+    """
+    read = {name.rsplit("_", 1)[0] for name in (i.name for i in wholes["reuse"].inputs if i.role == "slot")}
+    unread = [site.name for position, site in enumerate(canonical.sites) if f"slot_{position}" not in read]
+    if len(unread) == len(canonical.sites):
+        raise UnsupportedModelError(
+            f"a reuse step would read none of the {len(unread)} {canonical.sites[0].kind} sites.\n"
+            "  The model's result does not depend on them; there is nothing to cache."
+        )
+    for name in unread:
+        canonical.refuse("InsertCache", NoMatch(f"{name}: no reuse step reads it, so it is not kept"))
+    compute = wholes["compute"]
+    kept = [
+        (node, output)
+        for node, output in zip(compute.results, compute.outputs, strict=True)
+        if output.role == "result" or output.name not in unread
+    ]
+    compute.set_outputs([node for node, _ in kept], [output for _, output in kept])
+    RemoveDead().rewrite(compute)
+    compute.verify()
+
+
+def cut(whole: Program) -> StepPrograms:
+    """Cut a mode's program into what depends on the conditioning, what on the timestep too, and the rest."""
+    still, moving = split(whole, MOVING)
+    context, timed = split(still, ("timestep",))
+    given = {output.name for output in context.outputs}
+    # A value of the context that `timed` only passes on goes to `moving` straight from the context.
+    kept = [(n, o) for n, o in zip(timed.results, timed.outputs, strict=True) if o.name not in given]
+    timed.set_outputs([node for node, _ in kept], [Output(o.name, "hoisted") for _, o in kept])
+    for part in (context, timed, moving):
+        part.verify()
+    return StepPrograms(whole, context, timed, moving, _has_batch(timed))
+
+
+def _has_batch(timed: Program) -> bool:
+    """Whether the timestep and every result lead with one and the same dynamic size."""
+    stamps = timed.inputs_of("timestep")
+    tensor = tensor_of(stamps[0]) if stamps else None
+    if tensor is None or tensor.ndim != 1 or isinstance(tensor.shape[0], int):
+        return False
+    batch = str(tensor.shape[0])
+    results = [tensor_of(node) for node in timed.results]
+    return all(r is not None and r.ndim > 0 and str(r.shape[0]) == batch for r in results)
+
+
+def whole_without_cache(capture: Capture) -> Program:
+    """The captured program, cleaned but not cached: what a full step of the original costs."""
+    program = replace(capture.program.clone())
+    Pipeline((RemoveNoops(), MergeDuplicates(), RemoveDead())).apply(program)
+    return program

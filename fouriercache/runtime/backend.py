@@ -1,0 +1,113 @@
+"""Backends: what turns a program into something that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, fx, nn
+
+from fouriercache.errors import CaptureError, MethodError
+from fouriercache.program import Program
+
+Runner = Callable[..., tuple[Tensor, ...]]
+
+
+class Backend(Protocol):
+    """A way to run a program: `compile` a graph module, flat tensors in, a flat tuple out."""
+
+    name: str
+
+    def compile(self, module: fx.GraphModule) -> Runner:
+        """Return what runs `module`."""
+        ...
+
+
+class EagerBackend:
+    """Runs the generated Python code of the graph, op by op. The reference for every other backend."""
+
+    name = "eager"
+
+    def compile(self, module: fx.GraphModule) -> Runner:
+        return module.forward
+
+
+class InductorBackend:
+    """Runs the graph through `torch.compile`; each mode is one graph without breaks."""
+
+    name = "inductor"
+
+    def compile(self, module: fx.GraphModule) -> Runner:
+        compiled: Any = torch.compile(module, fullgraph=True, dynamic=None)
+        return compiled  # type: ignore[no-any-return]
+
+
+BACKENDS: dict[str, Callable[[], Backend]] = {"eager": EagerBackend, "inductor": InductorBackend}
+
+
+def backend_from_name(name: str) -> Backend:
+    """Return the backend called `name`.
+
+    Raises:
+        MethodError: there is none of that name.
+    """
+    if name not in BACKENDS:
+        raise MethodError(f"unknown backend {name!r}.\n  Use one of: {', '.join(BACKENDS)}.")
+    return BACKENDS[name]()
+
+
+class Executable:
+    """A program on a backend, bound to the live weights of the user's model.
+
+    The module holds the very tensors of the model. A weight that the model has replaced by another tensor since is
+    bound anew before each run, so that it takes effect; weights changed in place need nothing.
+    """
+
+    def __init__(self, program: Program, model: nn.Module, backend: Backend) -> None:
+        self.inputs = program.inputs
+        self.outputs = tuple(output.name for output in program.outputs)
+        self._module = program.module()
+        self._bindings = [
+            (name, *_owner(model, program.sources[name]))
+            for name in (str(node.target) for node in program.graph.find_nodes(op="get_attr"))
+            if name in program.sources
+        ]
+        self._run = backend.compile(self._module)
+
+    def __call__(self, values: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Run on one tensor for each of `inputs`, in their order."""
+        self._bind()
+        return tuple(self._run(*values))
+
+    def version(self) -> tuple[int, ...]:
+        """Changes whenever a weight is replaced, or changed in place by an operation that autograd can see."""
+        self._bind()
+        found: list[int] = []
+        for _, table, leaf in self._bindings:
+            weight = table[leaf]
+            found += (id(weight), weight._version)
+        return tuple(found)
+
+    def _bind(self) -> None:
+        parameters, buffers = self._module._parameters, self._module._buffers
+        for name, table, leaf in self._bindings:
+            live = table.get(leaf)
+            if live is None:
+                raise CaptureError(
+                    f"the weight {leaf!r} that the captured graph reads is gone from the model.\n"
+                    "  The model's structure has changed: call fast.recapture()."
+                )
+            if name in parameters:
+                if parameters[name] is not live:
+                    parameters[name] = live  # type: ignore[assignment]
+            elif buffers.get(name) is not live:
+                buffers[name] = live
+
+
+def _owner(model: nn.Module, path: str) -> tuple[dict[str, Any], str]:
+    """Return the table that holds the weight called `path`, and its key there."""
+    parent, _, leaf = path.rpartition(".")
+    owner = model.get_submodule(parent)
+    table = owner._parameters if leaf in owner._parameters else owner._buffers
+    return table, leaf

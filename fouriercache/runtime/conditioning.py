@@ -1,0 +1,150 @@
+"""What depends on timestep and conditioning alone: computed once for a pair, or for a whole trajectory in one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from fouriercache.runtime.backend import Executable
+
+Stamp = tuple[float, ...]
+
+_LARGEST_BATCH = 256 * 2**20
+"""Bytes of hoisted values that are kept for a trajectory; above, every step computes its own."""
+
+
+@dataclass
+class Remembered:
+    """Tensors as they were seen: by identity, version and value."""
+
+    tensors: tuple[Tensor, ...]
+    versions: tuple[int, ...]
+
+    @classmethod
+    def of(cls, tensors: Sequence[Tensor]) -> Remembered:
+        return cls(tuple(tensors), tuple(t._version for t in tensors))
+
+    def equals(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether `tensors` have the values the remembered ones had when they were seen."""
+        if len(tensors) != len(self.tensors):
+            return False
+        for old, version, new in zip(self.tensors, self.versions, tensors, strict=True):
+            if old._version != version:
+                return False  # changed in place since: what it was is not known
+            if old is new:
+                continue
+            if old.shape != new.shape or old.dtype != new.dtype or old.device != new.device:
+                return False
+            if not torch.equal(old, new):
+                return False
+        return True
+
+
+@dataclass
+class Hoisted:
+    """The hoisted values of one step mode for one conditioning.
+
+    `context` holds the context part's results; `timed` the timed part's, by timestep. Everything is dropped when the
+    conditioning or a weight changes, and when a trajectory begins.
+    """
+
+    weights: tuple[int, ...] = ()
+    context: Mapping[str, Tensor] | None = None
+    timed: dict[Stamp, Mapping[str, Tensor]] = field(default_factory=dict)
+
+
+class Conditioning:
+    """Runs the context and timed parts of one mode, and keeps what they gave.
+
+    Args:
+        context, timed: the two parts.
+        has_batch: whether the timed part can serve many timesteps in one batch.
+    """
+
+    def __init__(self, context: Executable, timed: Executable, *, has_batch: bool) -> None:
+        self._context, self._timed = context, timed
+        self.has_batch = has_batch
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the mode has nothing to hoist."""
+        return not self._context.outputs and not self._timed.outputs
+
+    def values(
+        self, kept: Hoisted, named: Mapping[str, Tensor], stamp_name: str, stamp: Stamp, ahead: Sequence[float]
+    ) -> dict[str, Tensor]:
+        """Return every hoisted value of a step by name.
+
+        Args:
+            kept: read and filled.
+            named: the call's inputs by name.
+            stamp_name: the name of the timestep input. stamp: its values.
+            ahead: timesteps of the trajectory's steps that this mode will serve, to be computed in one batch.
+        """
+        weights = self._context.version() + self._timed.version()
+        if weights != kept.weights:
+            kept.weights, kept.context = weights, None
+            kept.timed.clear()
+        if kept.context is None:
+            kept.context = _run(self._context, named)
+        found = kept.timed.get(stamp)
+        if found is None and ahead and self.has_batch and len(stamp) == 1:
+            self._run_batch(kept, named, stamp_name, ahead)
+            found = kept.timed.get(stamp)
+        if found is None:
+            found = kept.timed[stamp] = _run(self._timed, {**named, **_as_inputs(kept.context)})
+        return {**kept.context, **found}
+
+    def _run_batch(
+        self, kept: Hoisted, named: Mapping[str, Tensor], stamp_name: str, ahead: Sequence[float]
+    ) -> None:
+        """Fill `kept.timed` for all timesteps of `ahead`; each row of the batch must come out as it would alone."""
+        assert kept.context is not None
+        given = {**named, **_as_inputs(kept.context)}
+        sample = given[stamp_name]
+        batch = sample.shape[0]
+        single = _run(self._timed, given)
+        size = sum(value.numel() * value.element_size() for value in single.values()) * len(ahead)
+        if size > _LARGEST_BATCH:
+            return
+        rows = torch.tensor(list(ahead), device=sample.device).to(sample.dtype)
+        wide = {
+            name: value.repeat(len(ahead), *[1] * (value.ndim - 1))
+            if value.ndim and value.shape[0] == batch
+            else value
+            for name, value in given.items()
+            if any(name == wanted.name for wanted in self._timed.inputs)
+        }
+        wide[stamp_name] = rows.repeat_interleave(batch)
+        parts = {name: value.unflatten(0, (len(ahead), batch)) for name, value in _run(self._timed, wide).items()}
+        stamps = [(value,) for value in rows.tolist()]
+        mine = tuple(sample.tolist())[:1]
+        if mine in stamps and not _agree({n: p[stamps.index(mine)] for n, p in parts.items()}, single):
+            self.has_batch = False  # rows are not independent in this model: each step computes its own
+            return
+        for position, stamp in enumerate(stamps):
+            kept.timed[stamp] = {name: part[position] for name, part in parts.items()}
+
+
+def _run(part: Executable, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    if not part.outputs:
+        return {}
+    results = part([named[wanted.name] for wanted in part.inputs])
+    return dict(zip(part.outputs, results, strict=True))
+
+
+def _as_inputs(context: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"hoisted_{name}": value for name, value in context.items()}
+
+
+def _agree(batched: Mapping[str, Tensor], single: Mapping[str, Tensor]) -> bool:
+    """Whether a row of the batch is what the step gives alone, up to the rounding of another matrix shape."""
+    for name, value in single.items():
+        tolerance = 256 * torch.finfo(value.dtype).eps if value.is_floating_point() else 0.0
+        scale = float(value.abs().amax()) if value.numel() else 0.0
+        if float((batched[name].double() - value.double()).abs().amax()) > tolerance * max(scale, 1.0):
+            return False
+    return True

@@ -1,0 +1,214 @@
+"""`OptimizedModule`: the drop-in module. Captures when it must, and hands every call to a request."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fouriercache.calls import Binder, describe
+from fouriercache.calls import Call as ModelCall
+from fouriercache.errors import CaptureError, PreconditionError, TrajectoryError
+from fouriercache.methods import Method
+from fouriercache.program import Program
+from fouriercache.runtime.backend import Backend
+from fouriercache.runtime.report import Report, report_of
+from fouriercache.runtime.request import Request
+from fouriercache.runtime.session import Session
+from fouriercache.runtime.stepper import Stepper, programs_of
+from fouriercache.steps import Steps
+
+Build = Callable[[nn.Module, Mapping[str, Any]], Steps]
+
+
+class OptimizedModule(nn.Module):
+    """A denoiser with its features cached between steps; call it like the model it was made from.
+
+    Attributes that it lacks are the model's own (`config`, `dtype`, ...). The model is a child: `to(...)` moves it,
+    `state_dict()` is its state dict, and weights changed in place take effect.
+
+    Made by `fouriercache.optimize`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        method: Method,
+        build: Build,
+        backend: Backend,
+        new_state: Callable[[], Session],
+        *,
+        check_finite: bool,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.method = method
+        self.training = model.training
+        self._build = build
+        self._backend = backend
+        self._new_state = new_state
+        self._check_finite = check_finite
+        self._binder = Binder(model)
+        self._steppers: list[Stepper] = []
+        self._structure = _structure(model)
+        self._lock = threading.Lock()
+        self._local = threading.local()
+        new_state()  # a schedule that cannot work is refused here, not in the first call
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            # A property of ours that failed arrives here too; its error must not be taken for a missing attribute.
+            if name.startswith("_") or hasattr(type(self), name) or "model" not in self.__dict__.get("_modules", {}):
+                raise
+            return getattr(self._modules["model"], name)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run one step for this thread's own request; see `Request` for what it raises."""
+        return self.session(*args, **kwargs)
+
+    @property
+    def session(self) -> Request:
+        """The request that `fast(...)` uses in this thread."""
+        if not hasattr(self._local, "request"):
+            self._local.request = self.new_session()
+        found: Request = self._local.request
+        return found
+
+    def new_session(self) -> Request:
+        """Return a request with its own state; call it like the model. Requests do not disturb each other."""
+        return Request(self._new_state(), self._find_stepper, self._flatten, check_finite=self._check_finite)
+
+    def prepare(self, timesteps: Sequence[float] | Tensor) -> None:
+        """Fix this thread's timesteps, so that the conditioning subgraph runs once for all; see `Request.prepare`."""
+        self.session.prepare(timesteps)
+
+    def reset(self) -> None:
+        """Forget this thread's trajectory; the next call begins a new one."""
+        self.session.reset()
+
+    def cache_context(self, name: str) -> AbstractContextManager[None]:
+        """Name the pass that calls inside belong to ("cond", "uncond"), as diffusers' pipelines do."""
+        return self.session.cache_context(name)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of features this thread's request holds now."""
+        return self.session.cache_bytes
+
+    @property
+    def schedule(self) -> tuple[int, ...] | None:
+        """The computed steps of a trajectory, or None when the number of steps is not known."""
+        return self.method.schedule.steps(self.session.num_steps)
+
+    @property
+    def report(self) -> Report:
+        """Sites, refusals with reasons, the token grid and the cost of each mode.
+
+        Raises:
+            PreconditionError: nothing has been captured yet.
+        """
+        return report_of(self._captured())
+
+    def program(self, name: str) -> Program:
+        """Return a program of the last capture: "canonical", "compute" or "reuse".
+
+        Raises:
+            PreconditionError: nothing has been captured yet, or there is no program of that name.
+        """
+        programs = programs_of(self._captured())
+        if name not in programs:
+            raise PreconditionError(f"no program called {name!r}.\n  There are: {', '.join(programs)}.")
+        return programs[name]
+
+    def recapture(self) -> None:
+        """Drop every captured program; the next call captures again. Requests keep their place and features."""
+        with self._lock:
+            self._steppers = []
+            self._structure = _structure(self.model)
+
+    def capture(self, arguments: Mapping[str, Any]) -> None:
+        """Capture now, for calls like `model(**arguments)`, instead of at the first call."""
+        call = self._binder.flatten(arguments)
+        with self._lock:
+            self._add_stepper(call, arguments)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The model's own state dict."""
+        return self.model.state_dict(*args, **kwargs)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Load into the model; takes effect at once."""
+        return self.model.load_state_dict(*args, **kwargs)
+
+    def _captured(self) -> Steps:
+        if not self._steppers:
+            raise PreconditionError(
+                "nothing has been captured yet.\n"
+                "  Call the module once, or pass example_inputs= to optimize()."
+            )
+        return self._steppers[0].steps
+
+    def _flatten(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[ModelCall, dict[str, Any]]:
+        arguments = self._binder.arguments(args, kwargs)
+        return self._binder.flatten(arguments), arguments
+
+    def _find_stepper(self, call: ModelCall, arguments: Mapping[str, Any], begins: bool) -> Stepper:
+        """Return what runs the call; capture when nothing does. `begins`: also look whether the model has changed."""
+        if begins:
+            self._notice_changes()
+        for stepper in self._steppers:
+            if stepper.serves(call):
+                return stepper
+        with self._lock:
+            for stepper in self._steppers:
+                if stepper.serves(call):
+                    return stepper
+            return self._add_stepper(call, arguments)
+
+    def _add_stepper(self, call: ModelCall, arguments: Mapping[str, Any]) -> Stepper:
+        _check_device(self.model, call)
+        stepper = Stepper(self._build(self.model, arguments), self.model, self.method, self._backend)
+        self._steppers = [stepper, *self._steppers]
+        return stepper
+
+    def _notice_changes(self) -> None:
+        if self.model.training:
+            raise CaptureError(
+                f"{type(self.model).__name__} is in training mode; the captured graph is that of eval mode.\n"
+                "  Call fast.eval() first."
+            )
+        if _structure(self.model) != self._structure:
+            self.recapture()
+
+
+def _structure(model: nn.Module) -> tuple[object, ...]:
+    """What a capture depends on besides the values of the weights: the modules, and the form of each weight."""
+    modules = tuple((name, id(module), type(module)) for name, module in model.named_modules())
+    weights = tuple(
+        (name, tuple(weight.shape), weight.dtype, weight.device)
+        for named in (model.named_parameters(), model.named_buffers())
+        for name, weight in named
+    )
+    return modules, weights
+
+
+def _check_device(model: nn.Module, call: ModelCall) -> None:
+    weight = next(model.parameters(), None)
+    devices = {tensor.device for tensor in call.tensors if tensor.ndim}
+    if weight is not None and devices and weight.device not in devices:
+        raise TrajectoryError(
+            f"the inputs are on {', '.join(sorted(map(str, devices)))}, the model's weights on {weight.device}.\n"
+            f"  where: {describe(call.tensors, call.paths)}\n"
+            "  Move one to the other's device: fast.to(device), or inputs.to(device)."
+        )
+
+
+def compiled_by_torch(model: object) -> bool:
+    """Whether `model` came out of torch.compile."""
+    return isinstance(model, torch._dynamo.eval_frame.OptimizedModule)

@@ -1,0 +1,203 @@
+"""One request's state: which step it is at, and the features and hoisted values it holds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fouriercache.calls import Call as ModelCall
+from fouriercache.calls import detached
+from fouriercache.errors import TrajectoryError
+from fouriercache.runtime.call import Call
+from fouriercache.runtime.conditioning import Hoisted, Remembered
+from fouriercache.runtime.session import Plan, Session
+from fouriercache.runtime.stepper import Stepper
+from fouriercache.steps import Mode
+
+PassKey = int | str
+
+
+@dataclass
+class _Pass:
+    """What one pass of a trajectory holds.
+
+    `ring` has the kept values of the last computed steps, newest first: one tuple for each step, one tensor for each
+    site. A computed step puts a tuple in front and drops the last; no tensor is copied.
+    """
+
+    ring: list[tuple[Tensor, ...]] = field(default_factory=list)
+    hoisted: dict[Mode, Hoisted] = field(default_factory=dict)
+    conditioning: Remembered | None = None
+
+
+class Request:
+    """One request's own state; call it like the model. One thread at a time; other threads take other requests.
+
+    Made by `fast.new_session()`; `fast(...)` itself uses one of its own for each thread.
+    """
+
+    def __init__(self, session: Session, find_stepper: Callable[[ModelCall, Mapping[str, Any], bool], Stepper],
+                 flatten: Callable[[Sequence[Any], Mapping[str, Any]], tuple[ModelCall, dict[str, Any]]],
+                 *, check_finite: bool) -> None:  # fmt: skip
+        self._session = session
+        self._find_stepper = find_stepper
+        self._flatten = flatten
+        self._check_finite = check_finite
+        self._passes: dict[PassKey, _Pass] = {}
+        self._context: str | None = None
+        self._sample: Remembered | None = None
+        self._conditioning: Remembered | None = None
+        self._prepared: tuple[float, ...] = ()
+        self._seen: list[float] = []
+        self._learnt: tuple[float, ...] = ()
+        self._running = threading.Lock()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the model's step: computed or predicted, as the schedule says.
+
+        Raises:
+            TrajectoryError: the call does not fit the trajectory, or its result is not finite.
+            CaptureError: the call needs a new capture and the model cannot be captured.
+        """
+        if not self._running.acquire(blocking=False):
+            raise TrajectoryError(
+                "this session is in the middle of another call, from another thread.\n"
+                "  A session serves one request: give each thread its own, fast.new_session()."
+            )
+        try:
+            return self._call(args, kwargs)
+        finally:
+            self._running.release()
+
+    def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        call, arguments = self._flatten(args, kwargs)
+        stepper = self._find_stepper(call, arguments, not self._passes)
+        named = stepper.named(call)
+        sample = (named[stepper.sample_name],)
+        conditioning = tuple(named[name] for name in stepper.conditioning_names)
+        stamp = tuple(float(value) for value in named[stepper.stamp_name].detach().reshape(-1).tolist())
+        plan = self._session.plan(
+            Call(
+                timestep=stamp,
+                context=self._context,
+                signature=tuple((p, t.dtype, tuple(t.shape), t.device) for p, t in zip(call.paths, call.tensors, strict=True)),
+                same_sample=lambda: self._sample is not None and self._sample.equals(sample),
+                same_conditioning=lambda: self._conditioning is not None and self._conditioning.equals(conditioning),
+            )
+        )
+        if plan.drop_history:
+            # A weight changed through `.data` leaves no trace that could be checked in each call.
+            stepper = self._find_stepper(call, arguments, True)
+        state = _Pass() if plan.drop_history else self._passes.get(plan.position.pass_key, _Pass())
+        self._forget_other_conditioning(state, conditioning)
+        kept = state.hoisted.setdefault(plan.mode, Hoisted())
+        ahead = self._ahead(plan, stepper)
+        results, values = stepper.run(plan.mode, named, plan.coefficients, state.ring, kept, stamp, ahead)
+        if self._check_finite:
+            _check_finite(results, sample[0], plan)
+        self._session.commit(plan)
+        self._commit(plan, state, stamp, values, stepper.history)
+        self._sample, self._conditioning = Remembered.of(sample), Remembered.of(conditioning)
+        return stepper.rebuild(results)
+
+    def _commit(
+        self, plan: Plan, state: _Pass, stamp: Sequence[float], values: tuple[Tensor, ...], history: int
+    ) -> None:
+        if plan.drop_history:
+            self._passes.clear()
+            self._learnt = tuple(self._seen)
+            self._seen = []
+        self._passes[plan.position.pass_key] = state
+        if plan.mode == "compute":
+            state.ring.insert(0, detached(values))
+            del state.ring[history:]
+        if len(self._seen) == plan.position.step:
+            self._seen.append(stamp[0])
+
+    @staticmethod
+    def _forget_other_conditioning(state: _Pass, conditioning: tuple[Tensor, ...]) -> None:
+        if state.conditioning is None or not state.conditioning.equals(conditioning):
+            state.hoisted.clear()
+        state.conditioning = Remembered.of(conditioning)
+
+    def _ahead(self, plan: Plan, stepper: Stepper) -> list[float]:
+        """The timesteps still to come that `plan.mode` will serve, as far as they are known.
+
+        Prepared timesteps serve both modes. Those seen in the last trajectory serve reuse steps alone: a computed step
+        in a batch of another size rounds differently, and nobody asked for that.
+        """
+        known = self._prepared or (self._learnt if plan.mode == "reuse" else ())
+        steps = range(plan.position.step, len(known))
+        return [known[step] for step in steps if stepper.is_computed(step, len(known)) == (plan.mode == "compute")]
+
+    def prepare(self, timesteps: Sequence[float] | Tensor) -> None:
+        """Fix the timesteps of the trajectories to come.
+
+        Each trajectory's conditioning subgraph then runs for all its steps in one batch, at its first call; a call at
+        any other timestep is refused. Results differ from those without `prepare` by the rounding of a larger matrix
+        product.
+
+        Args:
+            timesteps: as the model receives them, in order; `scheduler.timesteps` for most pipelines, the same divided
+                by 1000 for FLUX.
+
+        Raises:
+            TrajectoryError: the list is empty, not finite, or not `num_steps` long.
+        """
+        values = timesteps.detach().reshape(-1).tolist() if isinstance(timesteps, Tensor) else timesteps
+        prepared = tuple(float(value) for value in values)
+        self._session.prepare(prepared)
+        self._passes.clear()
+        self._prepared = prepared
+        self._seen = []
+
+    def reset(self) -> None:
+        """Forget the trajectory, its features and prepared timesteps; the next call begins a new one."""
+        self._session.reset()
+        self._passes.clear()
+        self._sample = self._conditioning = None
+        self._prepared = self._learnt = ()
+        self._seen = []
+
+    @contextmanager
+    def cache_context(self, name: str) -> Iterator[None]:
+        """Name the pass that calls inside belong to, as diffusers' pipelines do: "cond", "uncond"."""
+        before, self._context = self._context, name
+        try:
+            yield
+        finally:
+            self._context = before
+
+    @property
+    def num_steps(self) -> int | None:
+        """Steps of a trajectory, as declared or prepared."""
+        return self._session.num_steps
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of features held now, every storage counted once."""
+        storages = {
+            tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
+            for state in self._passes.values()
+            for values in state.ring
+            for tensor in values
+        }
+        return sum(storages.values())
+
+
+def _check_finite(results: Sequence[Tensor], sample: Tensor, plan: Plan) -> None:
+    for tensor in results:
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            source = "the model's input holds NaN or inf already" if not bool(torch.isfinite(sample).all()) else (
+                "the input is finite: the model overflows here, or cached features were"
+            )  # fmt: skip
+            raise TrajectoryError(
+                f"the result of step {plan.position.step} ({plan.mode}) holds NaN or inf; {source}.\n"
+                "  It was not cached. Check dtype and weights, or pass check_finite=False to let it through."
+            )

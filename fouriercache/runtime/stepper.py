@@ -1,0 +1,128 @@
+"""One capture on one backend: runs a step in either mode. Holds no state of any request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fouriercache.calls import Call
+from fouriercache.methods import Method
+from fouriercache.program import Program
+from fouriercache.runtime.backend import Backend, Executable
+from fouriercache.runtime.conditioning import Conditioning, Hoisted
+from fouriercache.steps import MODES, Mode, Steps
+
+
+class Stepper:
+    """Runs the programs of `steps` with the live weights of `model`."""
+
+    def __init__(self, steps: Steps, model: nn.Module, method: Method, backend: Backend) -> None:
+        self.steps = steps
+        self._method = method
+        program = steps.capture.program
+        self._names = tuple(given.name for given in program.inputs)
+        roles = {given.role: given.name for given in program.inputs}
+        self.sample_name, self.stamp_name = roles["sample"], roles["timestep"]
+        self.conditioning_names = tuple(given.name for given in program.inputs if given.role == "conditioning")
+        self.history = steps.canonical.history
+        self._modes = {mode: _ModeRunner(steps, mode, model, backend) for mode in MODES}
+
+    def serves(self, call: Call) -> bool:
+        """Whether this capture computes what the model would for the call."""
+        return self.steps.capture.serves(call)
+
+    def named(self, call: Call) -> dict[str, Tensor]:
+        """The call's tensors by input name."""
+        return dict(zip(self._names, call.tensors, strict=True))
+
+    def rebuild(self, results: Sequence[Tensor]) -> Any:
+        """Return the results in the model's own output type."""
+        return self.steps.capture.rebuild(results)
+
+    def is_computed(self, step: int, num_steps: int) -> bool:
+        """Whether the schedule computes a step."""
+        return self._method.schedule.is_computed(step, num_steps)
+
+    def run(
+        self,
+        mode: Mode,
+        named: Mapping[str, Tensor],
+        coefficients: Sequence[float],
+        ring: Sequence[tuple[Tensor, ...]],
+        kept: Hoisted,
+        stamp: tuple[float, ...],
+        ahead: Sequence[float],
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Run one step; return its results and, in a computed step, the values to keep.
+
+        Args:
+            named: the call's tensors by input name. coefficients: one for each slot, newest first.
+            ring: kept values of computed steps, newest first; fewer than the history is fine, the coefficients of
+                the missing ones are 0.
+            kept: the hoisted values of this mode and conditioning, read and filled.
+            stamp: the timestep's values. ahead: timesteps to hoist in one batch.
+        """
+        runner = self._modes[mode]
+        hoisted: Mapping[str, Tensor] = {}
+        if not runner.conditioning.is_empty:
+            same = stamp[:1] if stamp.count(stamp[0]) == len(stamp) else stamp
+            hoisted = runner.conditioning.values(kept, named, self.stamp_name, same, ahead)
+        return runner.run(named, hoisted, coefficients, ring)
+
+
+class _ModeRunner:
+    """One mode's executables, and where each input of its moving part comes from."""
+
+    def __init__(self, steps: Steps, mode: Mode, model: nn.Module, backend: Backend) -> None:
+        programs = steps.modes[mode]
+        self.conditioning = Conditioning(
+            Executable(programs.context, model, backend),
+            Executable(programs.timed, model, backend),
+            has_batch=programs.batch,
+        )
+        self._moving = Executable(programs.moving, model, backend)
+        self._results = sum(output.role == "result" for output in programs.moving.outputs)
+        columns = _columns(steps)
+        # A slot's place in the ring: which computed step, and which of the values kept there.
+        self._slots = {
+            given.name: (int(given.name.rsplit("_", 1)[1]), columns[int(given.name.split("_")[1])])
+            for given in programs.moving.inputs
+            if given.role == "slot"
+        }
+
+    def run(
+        self,
+        named: Mapping[str, Tensor],
+        hoisted: Mapping[str, Tensor],
+        coefficients: Sequence[float],
+        ring: Sequence[tuple[Tensor, ...]],
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        values: list[Tensor] = []
+        for given in self._moving.inputs:
+            if given.role == "slot":
+                step, column = self._slots[given.name]
+                values.append(ring[min(step, len(ring) - 1)][column])
+            elif given.role == "hoisted":
+                values.append(hoisted[given.name.removeprefix("hoisted_")])
+            elif given.role == "coefficients":
+                device = next(iter(named.values())).device
+                values.append(torch.tensor(coefficients, dtype=torch.float32, device=device))
+            else:
+                values.append(named[given.name])
+        results = self._moving(values)
+        return results[: self._results], results[self._results :]
+
+
+def _columns(steps: Steps) -> dict[int, int]:
+    """Position of a site -> position of its value among those that a computed step returns."""
+    kept = [output.name for output in steps.modes["compute"].whole.outputs if output.role == "slot"]
+    sites = [site.name for site in steps.canonical.sites]
+    return {sites.index(name): column for column, name in enumerate(kept)}
+
+
+def programs_of(steps: Steps) -> dict[str, Program]:
+    """Every program of a capture by the name users know it by."""
+    return {"canonical": steps.canonical} | {mode: steps.modes[mode].whole for mode in MODES}

@@ -1,0 +1,42 @@
+"""The programs of one capture: the canonical one, and for each step mode the parts that run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from fouriercache.capture import Capture
+from fouriercache.program import Program
+
+Mode = Literal["compute", "reuse"]
+MODES: tuple[Mode, ...] = ("compute", "reuse")
+
+
+@dataclass(frozen=True)
+class StepPrograms:
+    """One step mode, in three parts that run one after the other.
+
+    Attributes:
+        whole: the mode's program before it was cut, for reading and counting.
+        context: what depends on conditioning alone; runs once for a conditioning.
+        timed: what depends on the timestep as well; runs once for a (timestep, conditioning) pair.
+        moving: the rest; runs in every call.
+        batch: whether `timed` computes each row of its batch by itself as far as its shapes tell, so that all steps
+            of a trajectory can be one batch.
+    """
+
+    whole: Program
+    context: Program
+    timed: Program
+    moving: Program
+    batch: bool
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What one capture became: `canonical` with both alternatives in the open, and the parts for each mode."""
+
+    capture: Capture
+    canonical: Program
+    modes: Mapping[Mode, StepPrograms]
