@@ -92,9 +92,9 @@ class OptimizedModule(nn.Module):
         """Forget this thread's trajectory; the next call begins a new one."""
         self.session.reset()
 
-    def cache_context(self, name: str) -> AbstractContextManager[None]:
+    def cache_context(self, name: str, **information: object) -> AbstractContextManager[None]:
         """Name the pass that calls inside belong to ("cond", "uncond"), as diffusers' pipelines do."""
-        return self.session.cache_context(name)
+        return self.session.cache_context(name, **information)
 
     @property
     def cache_bytes(self) -> int:
@@ -138,7 +138,7 @@ class OptimizedModule(nn.Module):
         with self._lock:
             self._add_stepper(call, arguments)
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """The model's own state dict."""
         return self.model.state_dict(*args, **kwargs)
 
@@ -149,8 +149,7 @@ class OptimizedModule(nn.Module):
     def _captured(self) -> Steps:
         if not self._steppers:
             raise PreconditionError(
-                "nothing has been captured yet.\n"
-                "  Call the module once, or pass example_inputs= to optimize()."
+                "nothing has been captured yet.\n  Call the module once, or pass example_inputs= to optimize()."
             )
         return self._steppers[0].steps
 

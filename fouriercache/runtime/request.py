@@ -86,7 +86,9 @@ class Request:
             Call(
                 timestep=stamp,
                 context=self._context,
-                signature=tuple((p, t.dtype, tuple(t.shape), t.device) for p, t in zip(call.paths, call.tensors, strict=True)),
+                signature=tuple(
+                    (p, t.dtype, tuple(t.shape), t.device) for p, t in zip(call.paths, call.tensors, strict=True)
+                ),
                 same_sample=lambda: self._sample is not None and self._sample.equals(sample),
                 same_conditioning=lambda: self._conditioning is not None and self._conditioning.equals(conditioning),
             )
@@ -166,8 +168,13 @@ class Request:
         self._seen = []
 
     @contextmanager
-    def cache_context(self, name: str) -> Iterator[None]:
-        """Name the pass that calls inside belong to, as diffusers' pipelines do: "cond", "uncond"."""
+    def cache_context(self, name: str, **_: object) -> Iterator[None]:
+        """Name the pass that calls inside belong to, as diffusers' pipelines do: "cond", "uncond".
+
+        Some pipelines also say where their loop is (`step_index`, `sigma`, `num_inference_steps`). It is taken and not
+        used: the calls' own timesteps say it in every pipeline, and with two models in one loop the pipeline's numbers
+        are not those of either model.
+        """
         before, self._context = self._context, name
         try:
             yield
