@@ -56,6 +56,7 @@ def trace(fn: Callable[..., Any], *examples: Tensor, roles: Mapping[str, Role] |
             copied[node].meta.update(node.meta)
         elif node.op != "output":
             copied[node] = graph.node_copy(node, lambda source: copied[source])
+            copied[node].meta.setdefault("val", None)  # make_fx gives none to calls that return nothing
         if node.op == "get_attr":
             weight = getattr(traced, node.target)
             target = copied[node].target = f"weight_{len(attributes)}"

@@ -9,12 +9,12 @@ from torch import Tensor, fx
 
 from fouriercache.passes.base import Pass
 from fouriercache.passes.edit import replace_uses
-from fouriercache.passes.match import CASTS
+from fouriercache.passes.match import CASTS, shared_with
 from fouriercache.program import Program, tensor_of
 
 aten = torch.ops.aten
 _ASSERTS = {aten._assert_tensor_metadata.default, aten._assert_async.msg, aten.sym_constrain_range_for_size.default}
-_DROPOUTS = {aten.dropout.default, aten.feature_dropout.default, aten.native_dropout.default}
+_DROPOUTS = {aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default}
 
 
 @dataclass(frozen=True)
@@ -44,21 +44,28 @@ class RemoveNoops(Pass):
     Requires: nothing.
     Keeps: 1. a cast that changes dtype or device, or that asks for a copy.
            2. dropout that is on.
-           3. a slice that cuts.
-           4. a call whose removal would return a graph input unchanged.
+           3. a slice that cuts or steps.
+           4. a call whose removal would return a graph input or a weight, or a view of one.
+           5. multiplication and division by 1 that change the dtype.
+           6. a call that changes strides: what reads it may need them as they are.
     Error: exact.
     """
 
     def rewrite(self, program: Program) -> int:
         count = 0
+        returned = set().union(*map(shared_with, program.results))
         for node in list(program.calls()):
             if node.target in _ASSERTS and not node.users:
                 program.graph.erase_node(node)
                 count += 1
                 continue
             source = _unchanged(node)
-            if source is None or _joins_input_to_output(source, node):
+            if source is None:
                 continue
+            if node in returned:
+                if any(shown.op in ("placeholder", "get_attr") for shown in shared_with(source)):
+                    continue
+                returned |= shared_with(source)
             replace_uses(node, source)
             program.graph.erase_node(node)
             count += 1
@@ -72,6 +79,8 @@ def _unchanged(node: fx.Node) -> fx.Node | None:
         return None
     have, want = tensor_of(source), tensor_of(node)
     if have is None or want is None or not _same_type(have, want):
+        return None
+    if node.target is not aten.slice.Tensor and not _same_layout(have, want):
         return None
     if node.target in CASTS:
         copies = any(argument is True for argument in (*node.args[1:], node.kwargs.get("copy")))
@@ -89,18 +98,18 @@ def _same_type(a: Tensor, b: Tensor) -> bool:
     return a.dtype == b.dtype and a.device == b.device and a.ndim == b.ndim
 
 
+def _same_layout(a: Tensor, b: Tensor) -> bool:
+    return [*map(str, (*a.shape, *a.stride()))] == [*map(str, (*b.shape, *b.stride()))]
+
+
 def _is_whole(node: fx.Node) -> bool:
     source = node.args[0]
     have = tensor_of(source)
     given = [*node.args[1:], *[None] * 4][:4]
     dim, start, stop, step = given
-    if have is None or start not in (None, 0) or step not in (None, 1):
+    if have is None or start not in (None, 0) or step not in (None, 1) or node.kwargs:
         return False
     if stop is None or (isinstance(stop, int) and stop >= 2**62):
         return True
-    size = have.shape[dim if isinstance(dim, int) else 0]
+    size: object = have.shape[dim if isinstance(dim, int) else 0]
     return isinstance(size, int) and isinstance(stop, int) and stop >= size
-
-
-def _joins_input_to_output(source: fx.Node, node: fx.Node) -> bool:
-    return source.op == "placeholder" and any(user.op == "output" for user in node.users)
