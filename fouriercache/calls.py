@@ -137,7 +137,7 @@ def find_sample(paths: Sequence[str], tensors: Sequence[Tensor], asked: str | No
 
 
 def describe(tensors: Sequence[Tensor], paths: Sequence[str]) -> str:
-    """`hidden_states float32[2, 3, 32, 32] on cpu, ...`"""
+    """List the tensors: `hidden_states float32[2, 3, 32, 32] on cpu, ...`."""
     return ", ".join(
         f"{path} {str(t.dtype).removeprefix('torch.')}{list(t.shape)} on {t.device}"
         for path, t in zip(paths, tensors, strict=True)

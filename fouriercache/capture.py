@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from fouriercache.calls import Binder, Call, describe, find_sample, find_timestep
 from fouriercache.errors import CaptureError
-from fouriercache.program import Input, NoMatch, Output, Program, Role
+from fouriercache.program import Input, NoMatch, Output, Program, Role, sizes_of
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ class Capture:
         dtypes, devices: for each tensor leaf.
         out_spec: rebuilds the model's output type from the flat results.
         constants: results that are not tensors, by position.
+        least_batch: the smallest dynamic size that is served; torch.export itself assumes 2.
     """
 
     program: Program
@@ -40,6 +41,7 @@ class Capture:
     devices: tuple[torch.device, ...]
     out_spec: pytree.TreeSpec
     constants: Mapping[int, Any]
+    least_batch: int = 2
 
     def serves(self, call: Call) -> bool:
         """Whether the program computes what the model would for this call."""
@@ -51,8 +53,7 @@ class Capture:
                 return False
             for size, wanted in zip(tensor.shape, shape, strict=True):
                 if isinstance(wanted, str):
-                    # torch.export assumes that a dynamic size is at least 2.
-                    if size < 2 or sizes.setdefault(wanted, size) != size:
+                    if size < self.least_batch or sizes.setdefault(wanted, size) != size:
                         return False
                 elif size != wanted:
                     return False
@@ -63,9 +64,7 @@ class Capture:
         if not self.constants:
             return pytree.tree_unflatten(results, self.out_spec)
         given = iter(results)
-        leaves = [
-            self.constants[i] if i in self.constants else next(given) for i in range(self.out_spec.num_leaves)
-        ]
+        leaves = [self.constants[i] if i in self.constants else next(given) for i in range(self.out_spec.num_leaves)]
         return pytree.tree_unflatten(leaves, self.out_spec)
 
 
@@ -100,43 +99,76 @@ def capture(
     sample = find_sample(call.paths, call.tensors, sample_name)
     timestep = find_timestep(call.paths, call.tensors, timestep_name)
     reasons: list[NoMatch] = []
-    exported = _export(model, arguments, call.tensors[sample].shape[0], reasons)
-    found = _to_program(exported, call, sample, timestep)
+    found = _capture_any_batch(model, arguments, call, sample, timestep, reasons, verify=verify)
+    if found is None:
+        found = _to_program(_export_fixed(model, arguments), call, sample, timestep)
+        if verify:
+            verify_capture(model, found, arguments, call)
     for reason in reasons:
         found.program.refuse("capture", reason)
-    if verify:
-        verify_capture(model, found, arguments, call)
     return found
 
 
-def _export(
-    model: nn.Module, arguments: Mapping[str, Any], batch: int, reasons: list[NoMatch]
-) -> torch.export.ExportedProgram:
-    kwargs = dict(arguments)
+def _capture_any_batch(
+    model: nn.Module,
+    arguments: Mapping[str, Any],
+    call: Call,
+    sample: int,
+    timestep: int,
+    reasons: list[NoMatch],
+    *,
+    verify: bool,
+) -> Capture | None:
+    """Capture with a dynamic batch, or say in `reasons` why that cannot be done.
 
-    def dynamic(leaf: Any) -> Any:
-        return {0: Dim.AUTO} if isinstance(leaf, Tensor) and leaf.ndim and leaf.shape[0] == batch else None
+    torch.export takes a size of 1 for a constant, so a call at batch 1 is traced at batch 2; whether the graph is
+    right at 1 is then seen by running it.
+    """
+    batch = call.tensors[sample].shape[0]
+    example = dict(arguments)
+    if batch == 1:
+        example = pytree.tree_map(lambda leaf: torch.cat([leaf, leaf]) if _leads(leaf, 1) else leaf, example)
+    size = max(batch, 2)
+    shapes = pytree.tree_map(lambda leaf: {0: Dim.AUTO} if _leads(leaf, size) else None, example)
+    try:
+        with torch.no_grad():
+            exported = _traced(model, example, shapes)
+        found = _to_program(exported, call, sample, timestep)
+        if batch == 1:
+            found = replace(found, least_batch=1)
+        if not found.serves(call):
+            reasons.append(NoMatch("no dynamic batch: the model takes its batch size for a constant"))
+            return None
+        if verify:
+            verify_capture(model, found, arguments, call)
+    except Exception as error:  # noqa: BLE001  # torch.export raises many unrelated types for one cause
+        reasons.append(NoMatch(f"no dynamic batch: {_first_line(error)}"))
+        logger.info("dynamic batch refused: %s", error)
+        return None
+    return found
 
-    with torch.no_grad():
-        if batch > 1:
-            try:
-                shapes = pytree.tree_map(dynamic, kwargs)
-                return _traced(model, kwargs, shapes)
-            except Exception as error:  # torch.export raises many unrelated types for one cause
-                reasons.append(NoMatch(f"no dynamic batch: {_first_line(error)}"))
-                logger.info("dynamic batch refused: %s", error)
-        else:
-            reasons.append(NoMatch("no dynamic batch: captured at batch 1, which torch.export treats as a constant"))
-        try:
-            return _traced(model, kwargs, None)
-        except Exception as error:
-            raise CaptureError(
-                f"torch.export cannot trace {type(model).__name__}: {_first_line(error)}\n"
-                f"  where: {_user_frame(error)}\n"
-                f"  inputs: {describe(*_named(arguments))}\n"
-                "  Make that line traceable (no Python branch on tensor values, no NumPy, no .item()), or report the"
-                " model."
-            ) from error
+
+def _leads(leaf: Any, size: int) -> bool:
+    """Whether a leaf is a tensor whose first dimension has this size: taken for the batch."""
+    return isinstance(leaf, Tensor) and leaf.ndim > 0 and leaf.shape[0] == size
+
+
+def _export_fixed(model: nn.Module, arguments: Mapping[str, Any]) -> torch.export.ExportedProgram:
+    """Export for the very shapes of `arguments`.
+
+    Raises:
+        CaptureError: torch.export cannot trace the model; names the model's line.
+    """
+    try:
+        with torch.no_grad():
+            return _traced(model, dict(arguments), None)
+    except Exception as error:
+        raise CaptureError(
+            f"torch.export cannot trace {type(model).__name__}: {_first_line(error)}\n"
+            f"  where: {_user_frame(error)}\n"
+            f"  inputs: {describe(*_named(arguments))}\n"
+            "  Make that line traceable (no Python branch on tensor values, no NumPy, no .item()), or report the model."
+        ) from error
 
 
 def _traced(model: nn.Module, kwargs: dict[str, Any], shapes: Any) -> torch.export.ExportedProgram:
@@ -193,9 +225,11 @@ def _to_program(exported: torch.export.ExportedProgram, call: Call, sample: int,
     constants = {i: leaf for i, leaf in enumerate(leaves) if not isinstance(leaf, fx.Node)}
     results = tuple(leaf for leaf in leaves if isinstance(leaf, fx.Node))
     graph.output(results)
-    program = Program(graph, attributes, sources, inputs, tuple(Output(f"result_{i}", "result") for i in range(len(results))))
+    program = Program(
+        graph, attributes, sources, inputs, tuple(Output(f"result_{i}", "result") for i in range(len(results)))
+    )
     program.verify()
-    shapes = tuple(_static(node.meta["val"].shape) for node in program.placeholders)
+    shapes = tuple(sizes_of(node.meta["val"]) for node in program.placeholders)
     return Capture(
         program=program,
         key=call.key,
@@ -229,10 +263,6 @@ def _attribute(module: nn.Module, path: str) -> Any:
     for part in path.split("."):
         value = getattr(value, part)
     return value
-
-
-def _static(shape: Sequence[Any]) -> tuple[int | str, ...]:
-    return tuple(size if isinstance(size, int) else str(size) for size in shape)
 
 
 def verify_capture(model: nn.Module, found: Capture, arguments: Mapping[str, Any], call: Call) -> None:

@@ -20,7 +20,8 @@ _CONVOLUTIONS = {aten.conv1d.default, aten.conv2d.default, aten.conv3d.default, 
 @dataclass(frozen=True)
 class ModeCost:
     """Cost of one step: `flops` (two for each multiply-add of matrix products, convolutions and attention), `launches`
-    (calls that compute; views are free) and `parameters_read` (bytes of weights that the step reads)."""
+    (calls that compute; views are free) and `parameters_read` (bytes of weights that the step reads).
+    """
 
     flops: int
     launches: int

@@ -35,10 +35,11 @@ def _predict(history: Tensor, coefficients: Tensor) -> Tensor:
         history: [K, shape], newest first. coefficients: [K], float32.
     """
     wide = torch.promote_types(history.dtype, torch.float32)
-    return torch.tensordot(coefficients.to(wide), history.to(wide), dims=1).to(history.dtype)
+    total: Tensor = torch.tensordot(coefficients.to(wide), history.to(wide), dims=1)
+    return total.to(history.dtype)
 
 
-def _predict_fake(history: Tensor, coefficients: Tensor) -> Tensor:
+def _predict_fake(history: Tensor, coefficients: Tensor) -> Tensor:  # noqa: ARG001  # the schema names both
     return history.new_empty(history.shape[1:])
 
 

@@ -70,7 +70,11 @@ def optimize(
 
     def build(module: nn.Module, arguments: Mapping[str, Any]) -> Steps:
         found = capture(
-            module, arguments, sample_name=sample_name, timestep_name=timestep_name, verify=not _has_no_values(arguments)
+            module,
+            arguments,
+            sample_name=sample_name,
+            timestep_name=timestep_name,
+            verify=not _has_no_values(arguments),
         )
         return build_steps(found, chosen, grid)
 

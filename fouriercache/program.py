@@ -244,3 +244,9 @@ def tensor_of(node: object) -> Tensor | None:
         return None
     found = value_of(node)
     return found if isinstance(found, Tensor) else None
+
+
+def sizes_of(tensor: Tensor) -> tuple[int | str, ...]:
+    """The sizes of a fake tensor: numbers, and the names of dynamic ones."""
+    sizes: Sequence[Any] = tensor.shape
+    return tuple(size if isinstance(size, int) else str(size) for size in sizes)

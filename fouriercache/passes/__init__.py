@@ -1,0 +1,3 @@
+"""FX passes: program in, program out. One file, one rewrite."""
+
+__all__: list[str] = []

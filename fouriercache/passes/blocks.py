@@ -51,7 +51,13 @@ class BlockGraph:
         for node in self.nodes:
             tensor = tensor_of(node)
             leaves = any(user not in self.nodes for user in node.users)
-            if leaves and node in self._moving and tensor is not None and tensor.ndim >= 3 and tensor.is_floating_point():
+            if (
+                leaves
+                and node in self._moving
+                and tensor is not None
+                and tensor.ndim >= 3
+                and tensor.is_floating_point()
+            ):
                 found.append(node)
         # A cast or view of a stream that leaves beside the stream itself is the same stream.
         roots = {strip_stream(node, self.nodes): node for node in found}

@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from fouriercache.passes.base import Pass
-from fouriercache.passes.match import strip, is_view, CASTS
+from fouriercache.passes.match import CASTS, is_view, strip
 from fouriercache.program import NoMatch, Program, TokenGrid, tensor_of
 
 aten = torch.ops.aten
@@ -61,7 +61,9 @@ class FindGrid(Pass):
         # Frames folded into the batch: each stream holds one frame's tokens.
         if math.prod((grid.h, grid.w)) in lengths:
             return TokenGrid(1, grid.h, grid.w)
-        return NoMatch(f"the patch embedding gives {grid.tokens} tokens, the stream has {sorted(map(str, lengths))}", node.name)
+        return NoMatch(
+            f"the patch embedding gives {grid.tokens} tokens, the stream has {sorted(map(str, lengths))}", node.name
+        )
 
 
 def _source(node: fx.Node) -> fx.Node | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,9 +12,7 @@ from fouriercache.passes.base import Pass
 from fouriercache.passes.blocks import BlockGraph, label_blocks
 from fouriercache.passes.match import ancestors, is_attention, strip_casts, strip_stream
 from fouriercache.passes.spine import Residual, Stream, block_streams, stack_streams
-from fouriercache.program import NoMatch, Program, Site, SiteKind, tensor_of
-
-
+from fouriercache.program import NoMatch, Program, Site, SiteKind, sizes_of, tensor_of
 
 
 @dataclass(frozen=True)
@@ -150,13 +147,5 @@ def _site(
     numbered = f"{name}.{names[name]}" if names[name] else name
     tensor = tensor_of(value)
     assert tensor is not None
-    shape = tuple(size if isinstance(size, int) else str(size) for size in tensor.shape)
-    return Site(numbered, kind, block, value.name, spine.name, gate.name if gate else None, shape, tensor.dtype)
-
-
-def sites_by_block(sites: tuple[Site, ...]) -> Mapping[str, list[Site]]:
-    """Group sites by the block they stand in."""
-    grouped: dict[str, list[Site]] = {}
-    for site in sites:
-        grouped.setdefault(site.block, []).append(site)
-    return grouped
+    gate_name = gate.name if gate else None
+    return Site(numbered, kind, block, value.name, spine.name, gate_name, sizes_of(tensor), tensor.dtype)

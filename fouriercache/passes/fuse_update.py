@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,10 +10,10 @@ from torch import fx
 from fouriercache import ops
 from fouriercache.errors import PassError
 from fouriercache.passes.base import Pass
-from fouriercache.passes.edit import insert_after, insert_before, replace_uses
-from fouriercache.passes.hoist_conditioning import MOVING, hoistable
+from fouriercache.passes.edit import insert_before, replace_uses
 from fouriercache.passes.match import CASTS
 from fouriercache.passes.remove_dead import RemoveDead
+from fouriercache.passes.scales import Scales
 from fouriercache.program import NoMatch, Program, tensor_of
 
 aten = torch.ops.aten
@@ -63,14 +61,14 @@ class FuseUpdate(Pass):
         predictions = list(program.graph.find_nodes(op="call_function", target=ops.predict))
         if not predictions:
             return 0
-        found = [self._match(program, node) for node in predictions]
-        updates = [update for update in found if isinstance(update, _Update)]
-        scales = _Scales(program, updates)
+        found = [self._match(node) for node in predictions]
+        updates = [match for match in found if isinstance(match, _Update)]
+        scales = Scales(program, [u.gate for u in updates if u.gate is not None])
         for update in updates:
             _rewrite(update, scales)
-        for node, update in zip(predictions, found, strict=True):
-            if isinstance(update, NoMatch):
-                self.refuse(program, update)
+        for node, match in zip(predictions, found, strict=True):
+            if isinstance(match, NoMatch):
+                self.refuse(program, match)
                 _weighted_sum(node, scales)
         RemoveDead().rewrite(program)
         return len(predictions)
@@ -79,23 +77,23 @@ class FuseUpdate(Pass):
         if program.graph.find_nodes(op="call_function", target=ops.predict):
             raise PassError("FuseUpdate left a predict node")
 
-    def _match(self, program: Program, predicted: fx.Node) -> _Update | NoMatch:
+    def _match(self, predicted: fx.Node) -> _Update | NoMatch:
         lookup = predicted.args[0]
         assert isinstance(lookup, fx.Node)
         slots = tuple(lookup.args[0])  # type: ignore[arg-type]
-        node, gate = predicted, None
+        node: fx.Node = predicted
+        gate: fx.Node | None = None
         while len(node.users) == 1:
             (user,) = node.users
             if user.target in CASTS:
                 node = user
             elif user.target is aten.mul.Tensor and gate is None:
-                (gate,) = (a for a in user.args if a is not node) if user.args[0] is not user.args[1] else (None,)
-                if not isinstance(gate, fx.Node):
-                    return NoMatch("the prediction is scaled by a number", user.name)
+                gate = _other(user, node)
+                if gate is None:
+                    return NoMatch("the prediction is scaled by a number or by itself", user.name)
                 node = user
             elif user.target is aten.add.Tensor and "alpha" not in user.kwargs:
-                (spine,) = (a for a in user.args if a is not node) if user.args[0] is not user.args[1] else (None,)
-                if not isinstance(spine, fx.Node) or tensor_of(spine) is None:
+                if tensor_of(_other(user, node)) is None:
                     return NoMatch("the prediction is not added to a token stream", user.name)
                 return _Update(user, node, gate, slots)
             else:
@@ -103,79 +101,20 @@ class FuseUpdate(Pass):
         return NoMatch(f"{len(node.users)} nodes read the prediction", node.name)
 
 
-class _Scales:
-    """The factors of the slots: coefficients, or gates times coefficients, built once for all sites."""
-
-    def __init__(self, program: Program, updates: Sequence[_Update]) -> None:
-        (self.coefficients,) = program.inputs_of("coefficients")
-        self.history = program.history
-        still = set(hoistable(program, MOVING))
-        moving = [node for node in program.calls() if node not in still]
-        self._border = moving[0]
-        self._last_input = program.placeholders[-1]
-        self._plain: list[fx.Node] = []
-        self._gated: dict[fx.Node, list[fx.Node]] = {}
-        groups: dict[tuple[object, ...], list[fx.Node]] = {}
-        for update in updates:
-            gate = update.gate
-            if gate is not None and (gate in still or gate.op == "placeholder"):
-                tensor = tensor_of(gate)
-                assert tensor is not None
-                groups.setdefault((tensor.dtype, *map(str, tensor.shape)), []).append(gate)
-        for gates in groups.values():
-            self._stack(list(dict.fromkeys(gates)))
-
-    def plain(self, slot: int) -> fx.Node:
-        """The coefficient of one slot: float32, no dimensions."""
-        if not self._plain:
-            self._plain = [
-                insert_before(self._border, aten.select.int, self.coefficients, 0, k) for k in range(self.history)
-            ]
-        return self._plain[slot]
-
-    def gated(self, gate: fx.Node, slot: int) -> fx.Node:
-        """Gate times coefficient of one slot, in the gate's shape."""
-        if gate not in self._gated:
-            # A gate that depends on the latents cannot be stacked ahead of the blocks.
-            scaled: list[fx.Node] = []
-            anchor = gate
-            for k in range(self.history):
-                anchor = insert_after(anchor, aten.mul.Tensor, _wide(gate), self.plain(k), like=gate)
-                scaled.append(anchor)
-            self._gated[gate] = scaled
-        return self._gated[gate][slot]
-
-    def _stack(self, gates: list[fx.Node]) -> None:
-        tensor = tensor_of(gates[0])
-        assert tensor is not None
-        stacked = insert_before(self._border, aten.stack.default, gates, 1)
-        if tensor.dtype in (torch.float16, torch.bfloat16):
-            stacked = insert_before(self._border, aten.to.dtype, stacked, torch.float32)
-        shape = [self.history] + [1] * (tensor.ndim + 1)
-        column = insert_before(self._border, aten.view.default, self.coefficients, shape)
-        scaled = insert_before(self._border, aten.mul.Tensor, column, stacked)
-        for k in range(self.history):
-            row = insert_before(self._border, aten.select.int, scaled, 0, k)
-            parts = insert_before(self._border, aten.unbind.int, row, 1)
-            for position, gate in enumerate(gates):
-                part = insert_before(self._border, operator.getitem, parts, position)
-                self._gated.setdefault(gate, []).append(part)
+def _other(call: fx.Node, node: fx.Node) -> fx.Node | None:
+    """The other operand of a call with two operands, if it is a node and not `node` again."""
+    others = [argument for argument in call.args if argument is not node]
+    return others[0] if len(others) == 1 and isinstance(others[0], fx.Node) else None
 
 
-def _wide(gate: fx.Node) -> fx.Node:
-    tensor = tensor_of(gate)
-    if tensor is not None and tensor.dtype in (torch.float16, torch.bfloat16):
-        return insert_after(gate, aten.to.dtype, gate, torch.float32)
-    return gate
-
-
-def _rewrite(update: _Update, scales: _Scales) -> None:
+def _rewrite(update: _Update, scales: Scales) -> None:
     add = update.add
     # Read here, not when matched: the site below may have been rewritten in between.
     (total,) = (argument for argument in add.args if argument is not update.branch)
     assert isinstance(total, fx.Node)
     want, stream = tensor_of(add), tensor_of(total)
-    assert want is not None and stream is not None
+    assert want is not None
+    assert stream is not None
     narrow = stream.dtype in (torch.float16, torch.bfloat16)
     if narrow:
         total = insert_before(add, aten.to.dtype, total, torch.float32)
@@ -190,10 +129,11 @@ def _rewrite(update: _Update, scales: _Scales) -> None:
     replace_uses(add, total)
 
 
-def _weighted_sum(predicted: fx.Node, scales: _Scales) -> None:
+def _weighted_sum(predicted: fx.Node, scales: Scales) -> None:
     """Write a prediction that is not added to a stream as `c_0 slot_0 + c_1 slot_1 + ...`."""
     lookup, want = predicted.args[0], tensor_of(predicted)
-    assert isinstance(lookup, fx.Node) and want is not None
+    assert isinstance(lookup, fx.Node)
+    assert want is not None
     slots: list[fx.Node] = list(lookup.args[0])  # type: ignore[arg-type]
     total: fx.Node | None = None
     for k, slot in enumerate(slots):

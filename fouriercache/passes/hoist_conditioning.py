@@ -1,8 +1,8 @@
-"""Move what does not depend on the latents or the cache to the front of the graph, and cut the graph there."""
+"""Move what does not depend on the latents or the cache to the front of the graph."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import fx
@@ -10,8 +10,7 @@ from torch import fx
 from fouriercache.passes.base import Pass
 from fouriercache.passes.edit import insert_before
 from fouriercache.passes.match import descendants
-from fouriercache.passes.remove_dead import RemoveDead
-from fouriercache.program import Input, Output, Program, Role, tensor_of
+from fouriercache.program import Program, Role, tensor_of
 
 aten = torch.ops.aten
 MOVING: tuple[Role, ...] = ("sample", "slot", "coefficients", "refresh")
@@ -97,60 +96,3 @@ def _free_sizes(program: Program) -> int:
         program.graph.erase_node(node)
         count += 1
     return count
-
-
-def split(program: Program, moving: tuple[Role, ...]) -> tuple[Program, Program]:
-    """Cut a program in two: what depends on no input of the roles `moving`, and the rest.
-
-    The first returns every value of its own that the second reads; the second takes them as inputs of role "hoisted",
-    in the same order. The second returns what `program` returns. Neither repeats a call of the other, but for views
-    of weights, which stay where they are read so that they are never stale.
-    """
-    first, second = program.clone(), program.clone()
-    weights = _weight_only(first)
-    names = {node.name for node in hoistable(first, moving)} - weights
-    nodes = first.named()
-    border = [
-        nodes[name]
-        for name in (node.name for node in first.calls())
-        if name in names and any(user.name not in names and user.name not in weights or user.op == "output" for user in nodes[name].users)
-    ]
-    border = [node for node in border if tensor_of(node) is not None]
-    first.set_outputs(border, [Output(node.name, "hoisted") for node in border])
-    _trim(first)
-    mirror = second.named()
-    last = second.placeholders[-1]
-    declared = list(second.inputs)
-    for node in border:
-        old = mirror[node.name]
-        with second.graph.inserting_after(last):
-            new = second.graph.placeholder(f"hoisted_{node.name}")
-        new.meta["val"] = node.meta["val"]
-        old.replace_all_uses_with(new, propagate_meta=False)
-        declared.append(Input(new.name, "hoisted"))
-        last = new
-    second.set_inputs(declared)
-    _trim(second)
-    return replace(first, sites=(), history=0), second
-
-
-def _weight_only(program: Program) -> set[str]:
-    """Names of the calls that show a part of a weight: cheap, and stale if kept."""
-    found: set[str] = set()
-    for node in program.calls():
-        sources = node.all_input_nodes
-        if node.target is aten.slice.Tensor and all(s.op == "get_attr" or s.name in found for s in sources):
-            found.add(node.name)
-    return found
-
-
-def _trim(program: Program) -> None:
-    """Drop what the results do not need, inputs included."""
-    RemoveDead().rewrite(program)
-    kept = []
-    for node, given in zip(program.placeholders, program.inputs, strict=True):
-        if node.users:
-            kept.append(given)
-        else:
-            program.graph.erase_node(node)
-    program.set_inputs(kept)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from fouriercache import ops
 from fouriercache.errors import PreconditionError, UnsupportedModelError
 from fouriercache.passes.base import Pass
 from fouriercache.passes.edit import insert_after, insert_input
 from fouriercache.passes.match import is_view, piece_of
 from fouriercache.program import Output, Program, Site, tensor_of
-
-import torch
 
 aten = torch.ops.aten
 

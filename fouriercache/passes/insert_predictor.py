@@ -43,7 +43,9 @@ class InsertPredictor(Pass):
 
     def requires(self, program: Program) -> None:
         if not program.history:
-            raise PreconditionError("InsertPredictor needs slots to predict from, found none.\n  Run InsertCache first.")
+            raise PreconditionError(
+                "InsertPredictor needs slots to predict from, found none.\n  Run InsertCache first."
+            )
 
     def rewrite(self, program: Program) -> int:
         if program.inputs_of("coefficients"):

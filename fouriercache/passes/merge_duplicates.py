@@ -63,14 +63,14 @@ def is_pure(node: fx.Node) -> bool:
     target = node.target
     if not isinstance(target, torch._ops.OpOverload):
         return not isinstance(target, torch._ops.HigherOrderOperator)
-    return not target._schema.is_mutable and torch.Tag.nondeterministic_seeded not in target.tags or _is_dry(node)
+    return (not target._schema.is_mutable and torch.Tag.nondeterministic_seeded not in target.tags) or _is_dry(node)
 
 
 def _is_dry(node: fx.Node) -> bool:
     """Attention and dropout are tagged as random; with probability 0 they are not."""
     if node.target is torch.ops.aten.scaled_dot_product_attention.default:
         dropout = node.args[4] if len(node.args) > 4 else node.kwargs.get("dropout_p", 0.0)
-        return dropout == 0.0
+        return bool(dropout == 0.0)
     return node.target is torch.ops.aten.dropout.default and node.args[2] is False
 
 

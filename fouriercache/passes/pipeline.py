@@ -11,7 +11,7 @@ from fouriercache.passes.base import Pipeline
 from fouriercache.passes.find_grid import FindGrid
 from fouriercache.passes.find_sites import FindSites
 from fouriercache.passes.fuse_update import FuseUpdate
-from fouriercache.passes.hoist_conditioning import MOVING, HoistConditioning, split
+from fouriercache.passes.hoist_conditioning import MOVING, HoistConditioning
 from fouriercache.passes.insert_cache import InsertCache
 from fouriercache.passes.insert_gate import InsertGate
 from fouriercache.passes.insert_predictor import InsertPredictor
@@ -20,6 +20,7 @@ from fouriercache.passes.narrow_linear import NarrowLinear
 from fouriercache.passes.remove_dead import RemoveDead
 from fouriercache.passes.remove_noops import RemoveNoops
 from fouriercache.passes.specialize_step import SpecializeStep
+from fouriercache.passes.split import split
 from fouriercache.program import NoMatch, Output, Program, TokenGrid, tensor_of
 from fouriercache.steps import MODES, Mode, StepPrograms, Steps
 

@@ -46,13 +46,15 @@ class SpecializeStep(Pass):
 
     def requires(self, program: Program) -> None:
         if not program.history:
-            raise PreconditionError("SpecializeStep needs a program with a cache.\n  Run InsertCache to InsertGate first.")
+            raise PreconditionError(
+                "SpecializeStep needs a program with a cache.\n  Run InsertCache to InsertGate first."
+            )
 
     def rewrite(self, program: Program) -> int:
         count = 0
         for node in list(program.graph.find_nodes(op="call_function", target=ops.select)):
             _, computed, predicted = node.args
-            replace_uses(node, computed if self.mode == "compute" else predicted)  # type: ignore[arg-type]
+            replace_uses(node, computed if self.mode == "compute" else predicted)
             program.graph.erase_node(node)
             count += 1
         if not count:

@@ -70,9 +70,7 @@ def follow(output: fx.Node, window: Window | None, block: BlockGraph) -> Stream:
         return Stream(output, None, tuple(residuals), broken, window)
 
 
-def _to_add(
-    node: fx.Node, window: Window | None, within: Container[fx.Node] | None
-) -> tuple[fx.Node, Window | None]:
+def _to_add(node: fx.Node, window: Window | None, within: Container[fx.Node] | None) -> tuple[fx.Node, Window | None]:
     """Walk up through views, casts, cuts and the concatenations that the cuts undo, and no further than `within`."""
     while True:
         below = node
@@ -168,9 +166,7 @@ def _follow_all(output: fx.Node, home: Mapping[fx.Node, BlockGraph]) -> tuple[St
         visited.add(node)
 
 
-def _to_home(
-    node: fx.Node, window: Window | None, home: Mapping[fx.Node, BlockGraph]
-) -> tuple[fx.Node, Window | None]:
+def _to_home(node: fx.Node, window: Window | None, home: Mapping[fx.Node, BlockGraph]) -> tuple[fx.Node, Window | None]:
     """Walk up outside the blocks, as far as a block's output; stay put when the walk meets none."""
     if node in home:
         return node, window

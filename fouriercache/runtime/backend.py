@@ -40,7 +40,8 @@ class InductorBackend:
 
     def compile(self, module: fx.GraphModule) -> Runner:
         compiled: Any = torch.compile(module, fullgraph=True, dynamic=None)
-        return compiled  # type: ignore[no-any-return]
+        runner: Runner = compiled
+        return runner
 
 
 BACKENDS: dict[str, Callable[[], Backend]] = {"eager": EagerBackend, "inductor": InductorBackend}
@@ -100,7 +101,7 @@ class Executable:
                 )
             if name in parameters:
                 if parameters[name] is not live:
-                    parameters[name] = live  # type: ignore[assignment]
+                    parameters[name] = live
             elif buffers.get(name) is not live:
                 buffers[name] = live
 

@@ -98,9 +98,7 @@ class Conditioning:
             found = kept.timed[stamp] = _run(self._timed, {**named, **_as_inputs(kept.context)})
         return {**kept.context, **found}
 
-    def _run_batch(
-        self, kept: Hoisted, named: Mapping[str, Tensor], stamp_name: str, ahead: Sequence[float]
-    ) -> None:
+    def _run_batch(self, kept: Hoisted, named: Mapping[str, Tensor], stamp_name: str, ahead: Sequence[float]) -> None:
         """Fill `kept.timed` for all timesteps of `ahead`; each row of the batch must come out as it would alone."""
         assert kept.context is not None
         given = {**named, **_as_inputs(kept.context)}
@@ -112,9 +110,7 @@ class Conditioning:
             return
         rows = torch.tensor(list(ahead), device=sample.device).to(sample.dtype)
         wide = {
-            name: value.repeat(len(ahead), *[1] * (value.ndim - 1))
-            if value.ndim and value.shape[0] == batch
-            else value
+            name: value.repeat(len(ahead), *[1] * (value.ndim - 1)) if value.ndim and value.shape[0] == batch else value
             for name, value in given.items()
             if any(name == wanted.name for wanted in self._timed.inputs)
         }
