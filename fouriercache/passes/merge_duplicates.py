@@ -10,6 +10,7 @@ from torch import fx
 
 from fouriercache.passes.base import Pass
 from fouriercache.passes.edit import replace_uses
+from fouriercache.passes.match import shared_with
 from fouriercache.program import Program
 
 
@@ -35,7 +36,7 @@ class MergeDuplicates(Pass):
           return [%2]
 
     Requires: nothing.
-    Keeps: 1. calls that draw random numbers or write to their arguments.
+    Keeps: 1. calls that draw random numbers, that write to their arguments, or that read what another call writes.
            2. calls that differ in any argument.
     Error: exact.
     """
@@ -43,10 +44,11 @@ class MergeDuplicates(Pass):
     def rewrite(self, program: Program) -> int:
         seen: dict[Any, fx.Node] = {}
         count = 0
+        written = _written(program)
         for node in list(program.graph.nodes):
             if node.op == "get_attr":
                 key: Any = ("get_attr", program.sources.get(str(node.target), str(node.target)))
-            elif node.op == "call_function" and is_pure(node):
+            elif node.op == "call_function" and is_pure(node) and not _reads(node, written):
                 key = (node.target, _key(node.args), _key(node.kwargs))
             else:
                 continue
@@ -63,15 +65,32 @@ def is_pure(node: fx.Node) -> bool:
     target = node.target
     if not isinstance(target, torch._ops.OpOverload):
         return not isinstance(target, torch._ops.HigherOrderOperator)
-    return (not target._schema.is_mutable and torch.Tag.nondeterministic_seeded not in target.tags) or _is_dry(node)
+    if target._schema.is_mutable:
+        return False
+    return torch.Tag.nondeterministic_seeded not in target.tags or _is_dry(node, target)
 
 
-def _is_dry(node: fx.Node) -> bool:
-    """Attention and dropout are tagged as random; with probability 0 they are not."""
-    if node.target is torch.ops.aten.scaled_dot_product_attention.default:
-        dropout = node.args[4] if len(node.args) > 4 else node.kwargs.get("dropout_p", 0.0)
-        return bool(dropout == 0.0)
-    return node.target is torch.ops.aten.dropout.default and node.args[2] is False
+def _is_dry(node: fx.Node, target: torch._ops.OpOverload) -> bool:
+    """Attention and dropout are tagged as random; outside training, or with probability 0, they are not."""
+    names = [argument.name for argument in target._schema.arguments]
+    given = {argument.name: argument.default_value for argument in target._schema.arguments}
+    given |= dict(zip(names, node.args, strict=False)) | node.kwargs
+    return given.get("train") is False or any(
+        type(given.get(n)) in (int, float) and not given[n] for n in ("p", "dropout_p")
+    )
+
+
+def _written(program: Program) -> set[fx.Node]:
+    """Every node whose memory some call writes to."""
+    found: set[fx.Node] = set()
+    for node in program.calls():
+        if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
+            found |= set().union(*map(shared_with, node.all_input_nodes))
+    return found
+
+
+def _reads(node: fx.Node, written: set[fx.Node]) -> bool:
+    return bool(written) and any(shared_with(source) & written for source in node.all_input_nodes)
 
 
 def _key(value: Any) -> Any:

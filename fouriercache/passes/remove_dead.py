@@ -32,6 +32,7 @@ class RemoveDead(Pass):
     Requires: nothing.
     Keeps: 1. graph inputs.
            2. calls that write to their arguments.
+           3. calls that draw random numbers: dropping one would shift every later draw.
     Error: exact.
     """
 
