@@ -10,7 +10,7 @@ from torch import Tensor, fx
 from fouriercache.passes.base import Pass
 from fouriercache.passes.edit import replace_uses
 from fouriercache.passes.match import CASTS, shared_with
-from fouriercache.program import Program, sizes_of, tensor_of
+from fouriercache.program import Program, tensor_of
 
 aten = torch.ops.aten
 _ASSERTS = {aten._assert_tensor_metadata.default, aten._assert_async.msg, aten.sym_constrain_range_for_size.default}
