@@ -124,7 +124,7 @@ class ModeRow:
 class GraphFacts:
     """What the compiler did for one method and site.
 
-    `canonical` is a program's text, or the part of it that `canonical_title` names; `reuse` is that of the reused step.
+    `canonical` and `reuse` are whole program texts, `block` is the label of the block that stands for all of them.
     """
 
     method: str
@@ -133,7 +133,7 @@ class GraphFacts:
     refusals: tuple[Refusal, ...]
     grid: Grid | None
     modes: tuple[ModeRow, ...]
-    canonical_title: str
+    block: str
     canonical: str = field(repr=False)
     reuse: str = field(repr=False)
 

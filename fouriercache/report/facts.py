@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fouriercache.report.data import GraphFacts, Grid, ModeRow, Refusal, SiteRow
-from fouriercache.report.highlight import block_text
+from fouriercache.report.highlight import choose_block
 from fouriercache.report.views import name_span
 from fouriercache.runtime.module import OptimizedModule
 
@@ -14,7 +14,6 @@ def collect_facts(fast: OptimizedModule, method: str, site: str) -> GraphFacts:
     """Read sites, refusals, grid, costs and program texts off an optimised module that has been captured."""
     report = fast.report
     canonical = fast.program("canonical").text()
-    block, part = block_text(canonical)
     every_block = name_span([found.path for found in report.blocks])
     return GraphFacts(
         method=method,
@@ -39,8 +38,8 @@ def collect_facts(fast: OptimizedModule, method: str, site: str) -> GraphFacts:
             ModeRow(mode, cost.flops, cost.launches, cost.parameters_read)
             for mode, cost in (*report.modes.items(), ("prepared", report.moving["reuse"]))
         ),
-        canonical_title=f"the canonical form of {block}",
-        canonical=part,
+        block=choose_block(canonical),
+        canonical=canonical,
         reuse=fast.program("reuse").text(),
     )
 

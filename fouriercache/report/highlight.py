@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from markupsafe import Markup, escape
 
@@ -17,21 +17,25 @@ _TOKEN = re.compile(
 )
 
 
-def highlight(text: str) -> Markup:
+def highlight(text: str, slots: Collection[str]) -> Markup:
     """Return `text` as HTML: every character escaped, tokens in `<span class="t-...">`, one `<span>` for each line.
 
-    A line that calls `fouriercache.NAME` has the class `line-NAME` too, and one that reads a kept feature `line-slot`,
-    so that the page can mark the whole line.
+    A line that calls `fouriercache.NAME` has the class `line-NAME` too, and one that reads one of `slots`, the kept
+    features, has `line-slot`, so that the page can mark the whole line.
     """
-    slots = set(re.findall(r"(%\d+): [^:]*? \(slot\)", text))
     return Markup("").join(_line(line, slots) for line in text.splitlines())
 
 
-def _line(line: str, slots: set[str]) -> Markup:
+def find_slots(text: str) -> frozenset[str]:
+    """Return the names of the values that a program's text declares as kept features."""
+    return frozenset(re.findall(r"(%\d+): [^:]*? \(slot\)", text))
+
+
+def _line(line: str, slots: Collection[str]) -> Markup:
     operation = re.search(r"fouriercache\.(\w+)", line)
     if operation:
         marked = f" line-cache line-{operation[1]}"
-    elif line.startswith("  ") and slots.intersection(re.findall(r"%\d+", line)):
+    elif line.startswith("  ") and any(name in slots for name in re.findall(r"%\d+", line)):
         marked = " line-cache line-slot"
     else:
         marked = ""
@@ -47,21 +51,35 @@ def _tokens(line: str) -> Iterator[Markup]:
     yield escape(line[end:])
 
 
-def block_text(text: str) -> tuple[str, str]:
-    """Return the label of the first block of a canonical text that chooses between values, and that block's lines.
+def choose_block(canonical: str) -> str:
+    """Return the label of the block to show of a canonical text: the shortest one that chooses between values.
+
+    The first block also holds what all blocks share, such as the sinusoids of the timestep, so it is seldom that one.
 
     Raises:
         ValueError: no labelled line calls `fouriercache.select`.
     """
-    labelled: list[tuple[str, str]] = []
+    blocks = _blocks(canonical)
+    choosing = [label for label, lines in blocks.items() if any("fouriercache.select" in line for line in lines)]
+    if not choosing:
+        raise ValueError("the text is not of a canonical program: no block calls fouriercache.select")
+    return min(choosing, key=lambda label: len(blocks[label]))
+
+
+def block_text(text: str, block: str) -> str:
+    """Return the lines of a program's text that belong to one block; none is an empty text."""
+    return "".join(f"{line}\n" for line in _blocks(text).get(block, []))
+
+
+def _blocks(text: str) -> dict[str, list[str]]:
+    """Sort the labelled lines of a text by their label."""
+    found: dict[str, list[str]] = {}
     label = ""
     for line in text.splitlines():
         if line.startswith("  # "):
-            label = line[4:]
-        elif not line.startswith("  "):
+            label = line.removeprefix("  # ")
+        elif not line.startswith("  ") or line.startswith("  return"):
             label = ""
-        labelled.append((label, line))
-    block = next((label for label, line in labelled if label and "fouriercache.select" in line), None)
-    if block is None:
-        raise ValueError("the text is not of a canonical program: no block calls fouriercache.select")
-    return block, "".join(f"{line}\n" for label, line in labelled if label == block)
+        elif label:
+            found.setdefault(label, []).append(line)
+    return found

@@ -20,6 +20,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 from fouriercache.report.data import DemoReport, DemoRun
 from fouriercache.report.figures import format_percent
+from fouriercache.report.labels import place_labels
 
 _INK, _QUIET, _LINE, _PAPER = "#010101", "#020202", "#030303", "#040404"
 _SERIES = ("#0a0101", "#0a0202", "#0a0303", "#0a0404", "#0a0505", "#0a0606")
@@ -98,6 +99,7 @@ def error_against_speed(report: DemoReport, *, width: float = 9.6, height: float
 
     def paint(axes: Axes) -> None:
         errors: list[float] = []
+        labels: list[tuple[float, float, str]] = []
         for series in _series(report):
             shown = sorted((r for r in series.runs if r.error > 0), key=report.time_ratio, reverse=True)
             speeds = [1 / report.time_ratio(run) for run in shown]
@@ -118,23 +120,13 @@ def error_against_speed(report: DemoReport, *, width: float = 9.6, height: float
                 markeredgewidth=1.8,
                 label=series.label,
             )
-            side = 1 if series.site == "branch" else -1
-            for run, x, y in zip(shown, speeds, heights, strict=True):
-                axes.annotate(
-                    run.setting.split(",")[0],
-                    (x, y),
-                    xytext=(6 * side, -6 * side),
-                    textcoords="offset points",
-                    ha="left" if side > 0 else "right",
-                    va="top" if side > 0 else "bottom",
-                    fontsize=9,
-                    color=_INK,
-                )
+            labels += [(x, y, run.setting.split(",")[0]) for run, x, y in zip(shown, speeds, heights, strict=True)]
         axes.set_xlabel("times faster than the uncached loop of this run")
         axes.set_ylabel("relative L2 error of the images")
         _log_percent_axis(axes, errors)
         axes.set_xlim(left=min(1.0, *(1 / report.time_ratio(run) for run in report.cached)) - 0.1)
         axes.legend(loc="lower right", fontsize=9, handlelength=2.4)
+        place_labels(axes, labels, size=9, colour=_INK)
 
     return _draw(paint, width, height, "Image error against speed")
 

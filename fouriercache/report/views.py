@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from fouriercache.report.data import DemoReport, DemoRun, GraphFacts, ModeRow, SiteRow
 from fouriercache.report.figures import format_bytes, format_count, format_percent, format_ratio, format_speedup
-from fouriercache.report.highlight import highlight
+from fouriercache.report.highlight import block_text, find_slots, highlight
 from fouriercache.report.images import data_address, difference
 
 NEUTRAL = "var(--quiet)"
@@ -192,10 +192,14 @@ def build_cost_rows(graph: GraphFacts) -> list[_CostRow]:
 
 
 def mark_programs(graph: GraphFacts) -> list[_ProgramView]:
-    """Mark up the canonical and the reuse text of one graph."""
-    texts = ((graph.canonical_title, graph.canonical), ("the reused step, whole", graph.reuse))
+    """Mark up four texts: one block in the canonical form and in the reused step, then both programs whole."""
+
+    def view(title: str, text: str, whole: str) -> _ProgramView:
+        return _ProgramView(title, highlight(text, find_slots(whole)), len(text.splitlines()))
+
     return [
-        _ProgramView(f"{graph.label}: {title}", highlight(text), len(text.splitlines()))
-        for title, text in texts
-        if text
+        view(f"{graph.block}, canonical", block_text(graph.canonical, graph.block), graph.canonical),
+        view(f"{graph.block}, what a reused step runs", block_text(graph.reuse, graph.block), graph.reuse),
+        view("The whole canonical form", graph.canonical, graph.canonical),
+        view("The whole reused step", graph.reuse, graph.reuse),
     ]

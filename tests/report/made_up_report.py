@@ -22,6 +22,15 @@ main(%0: f32[s0,3,32,32] sample, %1: f32[s0,256,128] attn.h0 (slot), %2: bool[] 
   return [%7]
 """
 
+REUSE = """\
+main(%0: f32[s0,3,32,32] sample, %1: f32[s0,256,128] attn.h0 (slot), %2: f32[1] coefficients)
+  # transformer_blocks.0
+  %3: f32[s0,256,128] = addcmul.default(%0, %1, %2)
+  # outside the blocks
+  %4: f32[s0,256,128] = gelu.default(%3)
+  return [%4]
+"""
+
 
 def make_images(seed: int, noise: float) -> NDArray[np.uint8]:
     """Smooth ramps, [3, 8, 8, 3], the same for every seed but for some noise."""
@@ -58,10 +67,14 @@ def make_graph(method: str, site: str) -> GraphFacts:
         ),
         refusals=(Refusal("FindSites", "branch <x> holds no matmul", "add_7"),),
         grid=Grid(1, 16, 16, 0),
-        modes=(ModeRow("compute", 16_000_000_000, 512, 12_000_000), ModeRow("reuse", 64_000_000, 40, 400_000)),
-        canonical_title="the canonical form of one block",
+        modes=(
+            ModeRow("compute", 16_000_000_000, 512, 12_000_000),
+            ModeRow("reuse", 320_000_000, 90, 900_000),
+            ModeRow("prepared", 64_000_000, 40, 400_000),
+        ),
+        block="transformer_blocks.0",
         canonical=CANONICAL,
-        reuse="main(%0: f32[s0,3,32,32])\n  return [%0]\n",
+        reuse=REUSE,
     )
 
 

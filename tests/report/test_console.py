@@ -46,7 +46,7 @@ def test_facts_show_sites_refusals_grid_and_costs():
         "attention  transformer_blocks.0 to 3  [s0,256,128]  yes       4",
         "branch <x> holds no matmul",
         "Token grid: 1 x 16 x 16, first token at 0",
-        "reuse / compute",
+        "prepared / compute",
     ):
         assert words in text
 

@@ -62,5 +62,5 @@ def test_the_json_result_is_strict_json_even_with_nan():
 
 
 def test_an_unknown_mode_is_named_with_the_modes_there_are():
-    with pytest.raises(KeyError, match=r"no mode 'partial'; there are \['compute', 'reuse'\]"):
+    with pytest.raises(KeyError, match=r"no mode 'partial'; there are \['compute', 'reuse', 'prepared'\]"):
         make_graph("FORA", "branch").mode("partial")
