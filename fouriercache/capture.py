@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -174,7 +175,10 @@ def _export_fixed(model: nn.Module, arguments: Mapping[str, Any]) -> torch.expor
 def _traced(model: nn.Module, kwargs: dict[str, Any], shapes: Any) -> torch.export.ExportedProgram:
     exported = torch.export.export(model, (), kwargs, dynamic_shapes=shapes, strict=False)
     if any(_mutates(node) for node in exported.graph.nodes):
-        exported = exported.run_decompositions({})
+        with warnings.catch_warnings():
+            # torch 2.13 copies its own tree specs in a form that it warns of itself
+            warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
+            exported = exported.run_decompositions({})
     return exported
 
 
