@@ -54,8 +54,6 @@ class Request:
         self._sample: Remembered | None = None
         self._conditioning: Remembered | None = None
         self._prepared: tuple[float, ...] = ()
-        self._seen: list[float] = []
-        self._learnt: tuple[float, ...] = ()
         self._running = threading.Lock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -104,23 +102,17 @@ class Request:
         if self._check_finite:
             _check_finite(results, sample[0], plan)
         self._session.commit(plan)
-        self._commit(plan, state, stamp, values, stepper.history)
+        self._commit(plan, state, values, stepper.history)
         self._sample, self._conditioning = Remembered.of(sample), Remembered.of(conditioning)
         return stepper.rebuild(results)
 
-    def _commit(
-        self, plan: Plan, state: _Pass, stamp: Sequence[float], values: tuple[Tensor, ...], history: int
-    ) -> None:
+    def _commit(self, plan: Plan, state: _Pass, values: tuple[Tensor, ...], history: int) -> None:
         if plan.drop_history:
             self._passes.clear()
-            self._learnt = tuple(self._seen)
-            self._seen = []
         self._passes[plan.position.pass_key] = state
         if plan.mode == "compute":
             state.ring.insert(0, detached(values))
             del state.ring[history:]
-        if len(self._seen) == plan.position.step:
-            self._seen.append(stamp[0])
 
     @staticmethod
     def _forget_other_conditioning(state: _Pass, conditioning: tuple[Tensor, ...]) -> None:
@@ -129,12 +121,12 @@ class Request:
         state.conditioning = Remembered.of(conditioning)
 
     def _ahead(self, plan: Plan, stepper: Stepper) -> list[float]:
-        """The timesteps still to come that `plan.mode` will serve, as far as they are known.
+        """The prepared timesteps that `plan.mode` will serve from here on.
 
-        Prepared timesteps serve both modes. Those seen in the last trajectory serve reuse steps alone: a computed step
-        in a batch of another size rounds differently, and nobody asked for that.
+        Those of the last trajectory are no substitute: a batch rounds differently, so the second of two equal runs
+        would differ from the first, and nobody asked for that.
         """
-        known = self._prepared or (self._learnt if plan.mode == "reuse" else ())
+        known = self._prepared
         steps = range(plan.position.step, len(known))
         return [known[step] for step in steps if stepper.is_computed(step, len(known)) == (plan.mode == "compute")]
 
@@ -157,15 +149,13 @@ class Request:
         self._session.prepare(prepared)
         self._passes.clear()
         self._prepared = prepared
-        self._seen = []
 
     def reset(self) -> None:
         """Forget the trajectory, its features and prepared timesteps; the next call begins a new one."""
         self._session.reset()
         self._passes.clear()
         self._sample = self._conditioning = None
-        self._prepared = self._learnt = ()
-        self._seen = []
+        self._prepared = ()
 
     @contextmanager
     def cache_context(self, name: str, **_: object) -> Iterator[None]:
