@@ -82,12 +82,15 @@ class Executable:
         return tuple(self._run(*values))
 
     def version(self) -> tuple[int, ...]:
-        """Changes whenever a weight is replaced, or changed in place by an operation that autograd can see."""
+        """Changes whenever a weight is replaced, or changed in place by an operation that leaves a trace.
+
+        Operations on `weight.data`, and on weights made in torch.inference_mode, leave none.
+        """
         self._bind()
         found: list[int] = []
         for _, table, leaf in self._bindings:
             weight = table[leaf]
-            found += (id(weight), weight._version)
+            found += (id(weight), 0 if weight.is_inference() else weight._version)
         return tuple(found)
 
     def _bind(self) -> None:

@@ -18,21 +18,27 @@ _LARGEST_BATCH = 256 * 2**20
 
 @dataclass
 class Remembered:
-    """Tensors as they were seen: by identity, version and value."""
+    """Tensors as they were seen: by identity and version, and by value where these do not tell.
+
+    Tensors made in torch.inference_mode count no versions; of them a copy is kept.
+    """
 
     tensors: tuple[Tensor, ...]
-    versions: tuple[int, ...]
+    versions: tuple[int | None, ...]
 
     @classmethod
     def of(cls, tensors: Sequence[Tensor]) -> Remembered:
-        return cls(tuple(tensors), tuple(t._version for t in tensors))
+        return cls(
+            tuple(tensor.clone() if tensor.is_inference() else tensor for tensor in tensors),
+            tuple(None if tensor.is_inference() else tensor._version for tensor in tensors),
+        )
 
     def equals(self, tensors: Sequence[Tensor]) -> bool:
         """Whether `tensors` have the values the remembered ones had when they were seen."""
         if len(tensors) != len(self.tensors):
             return False
         for old, version, new in zip(self.tensors, self.versions, tensors, strict=True):
-            if old._version != version:
+            if version is not None and old._version != version:
                 return False  # changed in place since: what it was is not known
             if old is new:
                 continue
