@@ -35,7 +35,7 @@ def dit_from_published(config: Mapping[str, Any], weights: Mapping[str, Tensor])
             `learn_sigma`, as the published constructor takes them.
         weights: by their published names, float32.
     """
-    model = DiTTransformer2DModel(
+    model: DiTTransformer2DModel = DiTTransformer2DModel(
         num_attention_heads=config["num_heads"],
         attention_head_dim=config["hidden_size"] // config["num_heads"],
         in_channels=config["in_channels"],
