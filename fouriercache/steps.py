@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,8 +35,12 @@ class StepPrograms:
 
 @dataclass(frozen=True)
 class Steps:
-    """What one capture became: `canonical` with both alternatives in the open, and the parts for each mode."""
+    """What one capture became: `canonical` with both alternatives in the open, and the parts for each mode.
+
+    `outline` builds the single-graph form, one `torch.cond` for the whole step; it takes time and is seldom wanted.
+    """
 
     capture: Capture
     canonical: Program
     modes: Mapping[Mode, StepPrograms]
+    outline: Callable[[], Program]

@@ -17,6 +17,7 @@ from fouriercache.passes.insert_gate import InsertGate
 from fouriercache.passes.insert_predictor import InsertPredictor
 from fouriercache.passes.merge_duplicates import MergeDuplicates
 from fouriercache.passes.narrow_linear import NarrowLinear
+from fouriercache.passes.outline_cond import OutlineCond
 from fouriercache.passes.remove_dead import RemoveDead
 from fouriercache.passes.remove_noops import RemoveNoops
 from fouriercache.passes.specialize_step import SpecializeStep
@@ -75,7 +76,19 @@ def build_steps(capture: Capture, method: Method, grid: TokenGrid | None = None,
         mode_pipeline(mode).apply(wholes[mode], check=check)
     _drop_unread_sites(canonical, wholes)
     modes = {mode: cut(whole) for mode, whole in wholes.items()}
-    return Steps(capture, canonical, modes)
+    return Steps(capture, canonical, modes, lambda: outline(canonical))
+
+
+def outline(canonical: Program) -> Program:
+    """The canonical program as one graph: one `torch.cond` over the two specialised bodies.
+
+    Its inputs are the caller's, then the slots, coefficients and `refresh`; it returns the results, then each site's
+    newest value.
+    """
+    program = canonical.clone()
+    finish = (NarrowLinear(), RemoveDead(), HoistConditioning(), FuseUpdate())
+    Pipeline((OutlineCond(compute=(MergeDuplicates(),), reuse=finish),)).apply(program)
+    return program
 
 
 def _drop_unread_sites(canonical: Program, wholes: dict[Mode, Program]) -> None:

@@ -19,7 +19,7 @@ from fouriercache.runtime.backend import Backend
 from fouriercache.runtime.report import Report, report_of
 from fouriercache.runtime.request import Request
 from fouriercache.runtime.session import Session
-from fouriercache.runtime.stepper import Stepper, programs_of
+from fouriercache.runtime.stepper import Stepper, program_of
 from fouriercache.steps import Steps
 
 Build = Callable[[nn.Module, Mapping[str, Any]], Steps]
@@ -116,15 +116,12 @@ class OptimizedModule(nn.Module):
         return report_of(self._captured())
 
     def program(self, name: str) -> Program:
-        """Return a program of the last capture: "canonical", "compute" or "reuse".
+        """Return a program of the last capture: "canonical", "compute", "reuse" or "cond" (all in one graph).
 
         Raises:
             PreconditionError: nothing has been captured yet, or there is no program of that name.
         """
-        programs = programs_of(self._captured())
-        if name not in programs:
-            raise PreconditionError(f"no program called {name!r}.\n  There are: {', '.join(programs)}.")
-        return programs[name]
+        return program_of(self._captured(), name)
 
     def recapture(self) -> None:
         """Drop every captured program; the next call captures again. Requests keep their place and features."""

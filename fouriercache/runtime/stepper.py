@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fouriercache.calls import Call
+from fouriercache.errors import PreconditionError
 from fouriercache.methods import Method
 from fouriercache.program import Program
 from fouriercache.runtime.backend import Backend, Executable
@@ -123,6 +124,17 @@ def _columns(steps: Steps) -> dict[int, int]:
     return {sites.index(name): column for column, name in enumerate(kept)}
 
 
-def programs_of(steps: Steps) -> dict[str, Program]:
-    """Every program of a capture by the name users know it by."""
-    return {"canonical": steps.canonical} | {mode: steps.modes[mode].whole for mode in MODES}
+def program_of(steps: Steps, name: str) -> Program:
+    """Return a program of a capture by the name users know it by.
+
+    Raises:
+        PreconditionError: there is none of that name.
+    """
+    if name == "canonical":
+        return steps.canonical
+    if name == "cond":
+        return steps.outline()
+    for mode in MODES:
+        if name == mode:
+            return steps.modes[mode].whole
+    raise PreconditionError(f"no program called {name!r}.\n  There are: canonical, cond, {', '.join(MODES)}.")
