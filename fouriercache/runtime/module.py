@@ -196,8 +196,8 @@ def _structure(model: nn.Module) -> tuple[object, ...]:
 
 def _check_device(model: nn.Module, call: ModelCall) -> None:
     weight = next(model.parameters(), None)
-    devices = {tensor.device for tensor in call.tensors if tensor.ndim}
-    if weight is not None and devices and weight.device not in devices:
+    devices = {tensor.device for tensor in call.tensors if tensor.ndim and tensor.is_floating_point()}
+    if weight is not None and devices - {weight.device}:
         raise TrajectoryError(
             f"the inputs are on {', '.join(sorted(map(str, devices)))}, the model's weights on {weight.device}.\n"
             f"  where: {describe(call.tensors, call.paths)}\n"
