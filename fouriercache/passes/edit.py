@@ -53,6 +53,26 @@ def insert_before(
         return _complete(anchor.graph.call_function(target, args, kwargs), like or anchor)
 
 
+def insert_layout(anchor: fx.Node, node: fx.Node, like: fx.Node) -> fx.Node:
+    """Return `node` with the strides of `like`: itself if it has them, else a contiguous copy before `anchor`.
+
+    Where neither has them (the two differ in shape, say), `node` is returned as it is.
+    """
+    if _strides(node) == _strides(like):
+        return node
+    copied = insert_before(anchor, torch.ops.aten.clone.default, node, memory_format=torch.contiguous_format)
+    if _strides(copied) == _strides(like):
+        return copied
+    anchor.graph.erase_node(copied)
+    return node
+
+
+def _strides(node: fx.Node) -> tuple[str, ...]:
+    # As text: comparing symbolic sizes would add guards to the capture.
+    value = value_of(node)
+    return tuple(map(str, value.stride())) if isinstance(value, torch.Tensor) else ()
+
+
 def replace_uses(old: fx.Node, new: fx.Node) -> None:
     """Make every user of `old` read `new` instead, but for `new` itself, which may read `old`."""
     old.replace_all_uses_with(new, delete_user_cb=lambda user: user is not new, propagate_meta=False)

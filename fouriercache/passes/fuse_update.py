@@ -10,11 +10,11 @@ from torch import fx
 from fouriercache import ops
 from fouriercache.errors import PassError
 from fouriercache.passes.base import Pass
-from fouriercache.passes.edit import insert_before, replace_uses
+from fouriercache.passes.edit import insert_before, insert_layout, replace_uses
 from fouriercache.passes.match import CASTS
 from fouriercache.passes.remove_dead import RemoveDead
 from fouriercache.passes.scales import Scales
-from fouriercache.program import NoMatch, Program, tensor_of
+from fouriercache.program import NoMatch, Program, tensor_of, value_of
 
 aten = torch.ops.aten
 
@@ -112,20 +112,19 @@ def _rewrite(update: _Update, scales: Scales) -> None:
     # Read here, not when matched: the site below may have been rewritten in between.
     (total,) = (argument for argument in add.args if argument is not update.branch)
     assert isinstance(total, fx.Node)
-    want, stream = tensor_of(add), tensor_of(total)
-    assert want is not None
-    assert stream is not None
-    narrow = stream.dtype in (torch.float16, torch.bfloat16)
-    if narrow:
+    if value_of(total).dtype in (torch.float16, torch.bfloat16):
         total = insert_before(add, aten.to.dtype, total, torch.float32)
+    # An addcmul takes the layout of its first operand: a stream that is transposed (out of a patch embedding) would be
+    # updated against the layout of every slot, each time for several times the cost of one copy.
+    total = insert_layout(add, total, update.slots[0])
     for k, slot in enumerate(update.slots):
         if update.gate is None:
             total = insert_before(add, aten.addcmul.default, total, slot, scales.plain(k))
         else:
             total = insert_before(add, aten.addcmul.default, total, scales.gated(update.gate, k), slot)
-    have = tensor_of(total)
-    if have is not None and have.dtype != want.dtype:
-        total = insert_before(add, aten.to.dtype, total, want.dtype)
+    want = value_of(add).dtype
+    if value_of(total).dtype != want:
+        total = insert_before(add, aten.to.dtype, total, want)
     replace_uses(add, total)
 
 
