@@ -26,8 +26,8 @@ LINES = (
     {PUBLIC_FACE},  # below cli, which is a user of the package like any other
     {"calibration", "report", "testing"},
     {"optimize"},
-    {"capture", "calls", "passes", "export", "runtime"},
-    {"program", "text", "ops", "methods", "models"},
+    {"capture", "calls", "steps", "passes", "export", "runtime"},
+    {"program", "text", "cost", "ops", "methods", "models"},
     {"predictors", "schedules", "codecs", "tokens", "spectral", "checks"},
     {"errors"},
 )
