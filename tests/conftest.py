@@ -1,4 +1,4 @@
-"""Skips a marked test where the machine lacks what it needs, and says what that is."""
+"""Skips a marked test where the machine lacks what it needs, and says what that is. Captures one model for all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+
+from fouriercache import OptimizedModule, optimize
+from tests.tiny import METHOD, TIMESTEPS, tiny_dit
 
 
 def has_module(*names: str) -> bool:
@@ -24,3 +27,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker, (is_met, need) in NEEDS.items():
         if item.get_closest_marker(marker) is not None and not is_met():
             pytest.skip(need)
+
+
+@pytest.fixture(scope="session")
+def fast() -> OptimizedModule:
+    """The tiny DiT, captured once for all tests. Use it through `fast.new_session()`, and leave its weights alone."""
+    return optimize(tiny_dit(), METHOD, num_steps=len(TIMESTEPS))

@@ -35,7 +35,7 @@ def dit_from_published(config: Mapping[str, Any], weights: Mapping[str, Tensor])
             `learn_sigma`, as the published constructor takes them.
         weights: by their published names, float32.
     """
-    model: DiTTransformer2DModel = DiTTransformer2DModel(
+    model: Any = DiTTransformer2DModel(
         num_attention_heads=config["num_heads"],
         attention_head_dim=config["hidden_size"] // config["num_heads"],
         in_channels=config["in_channels"],
@@ -59,7 +59,8 @@ def dit_from_published(config: Mapping[str, Any], weights: Mapping[str, Tensor])
     model.load_state_dict(state)
     model.pos_embed.pos_embed.copy_(weights["pos_embed"])  # a buffer that diffusers keeps out of state dicts
     model.eval()
-    return model
+    mapped: DiTTransformer2DModel = model
+    return mapped
 
 
 def _renamed(names: Mapping[str, str], there: str, here: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
