@@ -41,6 +41,10 @@ class BlockGraph:
         """Whether `node` is `root` or computed from it by nodes of this block."""
         return node is root or root in self.cone(node)
 
+    def moves(self, node: fx.Node) -> bool:
+        """Whether `node` depends on the sample."""
+        return node in self._moving
+
     @cached_property
     def outputs(self) -> list[fx.Node]:
         """Token streams that leave the block: tensors of three or more dimensions that other nodes read.

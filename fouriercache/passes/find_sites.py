@@ -20,8 +20,8 @@ class FindSites(Pass):
     """Label the repeated blocks and list every branch, block and stack site.
 
     Blocks are the outermost indexed children in `nn_module_stack`, grouped by list and class. Inside a block, the
-    spine is followed upwards from each output: through views, casts and clips to an add `s + b` whose `s` is an
-    ancestor of `b` by nodes of the same block; `b` is a branch, and the walk goes on at `s`. A branch is cut before
+    spine is followed upwards from each output: through views, casts and clips to an add `s + b` where `b` depends on
+    `s`, or on the spine above it, by nodes of the same block; `b` is a branch, and the walk goes on at `s`. A branch is cut before
     its gate: the factor that does not depend on `s`. It is an attention branch if its cone holds an attention, else
     an MLP branch; attention and MLP in parallel are one branch. A block site is an output minus the input its spine
     began at; a stack site is the same over all blocks on the spine of a final output.
@@ -101,7 +101,7 @@ def _branch_site(block: BlockGraph, residual: Residual, names: dict[str, int]) -
 def _cut_gate(block: BlockGraph, residual: Residual) -> tuple[fx.Node | None, fx.Node]:
     """Split the branch into its gate, if there is one, and the value before the gate."""
     branch = strip_casts(residual.branch)
-    root = strip_stream(residual.spine, block.nodes)
+    root = residual.root
     if branch.target is torch.ops.aten.mul.Tensor:
         left, right = branch.args[:2]
         for value, gate in ((left, right), (right, left)):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Container, Iterable
 import torch
 from torch import fx
 
-from fouriercache.program import tensor_of
+from fouriercache.program import Program, tensor_of
 
 aten = torch.ops.aten
 
@@ -21,19 +21,20 @@ _VIEWS = {
 CASTS = {
     aten.to.dtype, aten.to.dtype_layout, aten.to.device, aten.to.other, aten._to_copy.default, aten.type_as.default,
 }  # fmt: skip
+_COPIES = {aten.contiguous.default, aten.clone.default, aten.alias.default, aten.detach.default}
 # fp16 models clip a block's output to the finite range; the stream goes on behind the clip.
 _CLIPS = {aten.clip.default, aten.clamp.default, aten.nan_to_num.default}
-ATTENTION = {
+_ATTENTION = {
     aten.scaled_dot_product_attention.default,
     aten._scaled_dot_product_flash_attention_for_cpu.default,
     aten._scaled_dot_product_efficient_attention.default,
 }
-MATMULS = {
+_MATMULS = {
     aten.linear.default, aten.matmul.default, aten.mm.default, aten.addmm.default, aten.bmm.default,
     aten.baddbmm.default, aten.einsum.default, aten.conv1d.default, aten.conv2d.default, aten.conv3d.default,
     aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding, aten.convolution.default,
 }  # fmt: skip
-SOFTMAX = {aten.softmax.int, aten._softmax.default}
+_SOFTMAX = {aten.softmax.int, aten._softmax.default}
 
 
 def is_view(node: fx.Node) -> bool:
@@ -62,6 +63,16 @@ def strip_stream(node: fx.Node, within: Container[fx.Node] | None = None) -> fx.
         return inside and (is_view(n) or n.target in CASTS or n.target in _CLIPS)
 
     return strip(node, through=carries)
+
+
+def strip_values(node: fx.Node, within: Container[fx.Node] | None = None) -> fx.Node:
+    """The same through casts, clips and copies alone: every entry stays where it is."""
+
+    def keeps(n: fx.Node) -> bool:
+        inside = within is None or n in within
+        return inside and (n.target in _COPIES or n.target in CASTS or n.target in _CLIPS)
+
+    return strip(node, through=keeps)
 
 
 def strip_casts(node: fx.Node) -> fx.Node:
@@ -103,17 +114,12 @@ def descendants(sources: Iterable[fx.Node]) -> set[fx.Node]:
 def is_attention(cone: Iterable[fx.Node]) -> bool:
     """Whether the nodes hold a fused attention, or a softmax between matrix products."""
     targets = {node.target for node in cone if node.op == "call_function"}
-    return bool(targets & ATTENTION) or (bool(targets & SOFTMAX) and bool(targets & MATMULS))
+    return bool(targets & _ATTENTION) or (bool(targets & _SOFTMAX) and bool(targets & _MATMULS))
 
 
 def is_heavy(cone: Iterable[fx.Node]) -> bool:
     """Whether the nodes hold a matrix product, a convolution or an attention."""
-    return any(node.op == "call_function" and (node.target in MATMULS or node.target in ATTENTION) for node in cone)
-
-
-def reads_nothing_twice(node: fx.Node) -> bool:
-    """Whether `node` has exactly one user."""
-    return len(node.users) == 1
+    return any(node.op == "call_function" and (node.target in _MATMULS or node.target in _ATTENTION) for node in cone)
 
 
 def piece_of(node: fx.Node) -> tuple[fx.Node, int, int, int] | None:
@@ -194,3 +200,12 @@ def _is_aliasing(node: fx.Node) -> bool:
     """Whether the call's schema says that a result may be a view of an argument."""
     target = node.target
     return isinstance(target, torch._ops.OpOverload) and any(value.alias_info for value in target._schema.returns)
+
+
+def written(program: Program) -> set[fx.Node]:
+    """Every node whose memory some call writes to."""
+    found: set[fx.Node] = set()
+    for node in program.calls():
+        if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
+            found |= set().union(*map(shared_with, node.all_input_nodes))
+    return found

@@ -10,7 +10,7 @@ from torch import fx
 
 from fouriercache.passes.base import Pass
 from fouriercache.passes.edit import replace_uses
-from fouriercache.passes.match import shared_with
+from fouriercache.passes.match import shared_with, written
 from fouriercache.program import Program
 
 
@@ -44,11 +44,11 @@ class MergeDuplicates(Pass):
     def rewrite(self, program: Program) -> int:
         seen: dict[Any, fx.Node] = {}
         count = 0
-        written = _written(program)
+        touched = written(program)
         for node in list(program.graph.nodes):
             if node.op == "get_attr":
                 key: Any = ("get_attr", program.sources.get(str(node.target), str(node.target)))
-            elif node.op == "call_function" and is_pure(node) and not _reads(node, written):
+            elif node.op == "call_function" and is_pure(node) and not _reads(node, touched):
                 key = (node.target, _key(node.args), _key(node.kwargs))
             else:
                 continue
@@ -80,17 +80,8 @@ def _is_dry(node: fx.Node, target: torch._ops.OpOverload) -> bool:
     )
 
 
-def _written(program: Program) -> set[fx.Node]:
-    """Every node whose memory some call writes to."""
-    found: set[fx.Node] = set()
-    for node in program.calls():
-        if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
-            found |= set().union(*map(shared_with, node.all_input_nodes))
-    return found
-
-
-def _reads(node: fx.Node, written: set[fx.Node]) -> bool:
-    return bool(written) and any(shared_with(source) & written for source in node.all_input_nodes)
+def _reads(node: fx.Node, touched: set[fx.Node]) -> bool:
+    return bool(touched) and any(shared_with(source) & touched for source in node.all_input_nodes)
 
 
 def _key(value: Any) -> Any:

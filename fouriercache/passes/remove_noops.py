@@ -9,7 +9,7 @@ from torch import Tensor, fx
 
 from fouriercache.passes.base import Pass
 from fouriercache.passes.edit import replace_uses
-from fouriercache.passes.match import CASTS, shared_with
+from fouriercache.passes.match import CASTS, shared_with, written
 from fouriercache.program import Program, tensor_of
 
 aten = torch.ops.aten
@@ -39,20 +39,23 @@ class RemoveNoops(Pass):
           return [%1]
 
     Removes: 1. metadata asserts. 2. casts to the dtype and device a value has. 3. dropout outside training or with
-    probability 0. 4. slices of the whole. 5. multiplication and division by 1 that keep the dtype.
+    probability 0. 4. slices of the whole. 5. multiplication and division by 1 that keep the dtype. 6. copies with the
+    same strides; where export decomposes, dropout that is off becomes one.
 
     Requires: nothing.
     Keeps: 1. a cast that changes dtype or device, or that asks for a copy.
            2. dropout that is on.
            3. a slice that cuts or steps.
-           4. a call whose removal would return a graph input or a weight, or a view of one.
+           4. a call whose removal would return a graph input, a weight or another result, or a view of one.
            5. multiplication and division by 1 that change the dtype.
            6. a call that changes strides: what reads it may need them as they are.
+           7. a copy in a graph that writes to its values.
     Error: exact.
     """
 
     def rewrite(self, program: Program) -> int:
         count = 0
+        is_written = bool(written(program))
         returned = set().union(*map(shared_with, program.results))
         for node in list(program.calls()):
             if node.target in _ASSERTS and not node.users:
@@ -60,12 +63,14 @@ class RemoveNoops(Pass):
                 count += 1
                 continue
             source = _unchanged(node)
-            if source is None:
+            if source is None or (node.target is aten.clone.default and is_written):
                 continue
             if node in returned:
-                if any(shown.op in ("placeholder", "get_attr") for shown in shared_with(source)):
+                memory = shared_with(source)
+                is_copy = source not in shared_with(node)
+                if any(shown.op in ("placeholder", "get_attr") for shown in memory) or (is_copy and memory & returned):
                     continue
-                returned |= shared_with(source)
+                returned |= memory
             replace_uses(node, source)
             program.graph.erase_node(node)
             count += 1
@@ -89,6 +94,8 @@ def _unchanged(node: fx.Node) -> fx.Node | None:
         return source if node.args[2] is False or node.args[1] == 0 else None
     if node.target is aten.slice.Tensor:
         return source if _is_whole(node) else None
+    if node.target is aten.clone.default:
+        return source
     if node.target in (aten.mul.Tensor, aten.div.Tensor):
         return source if len(node.args) == 2 and type(node.args[1]) in (int, float) and node.args[1] == 1 else None
     return None

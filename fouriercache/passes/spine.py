@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import fx
 
 from fouriercache.passes.blocks import BlockGraph
-from fouriercache.passes.match import is_heavy, piece_of, strip_stream
+from fouriercache.passes.match import is_heavy, piece_of, strip_stream, strip_values
 from fouriercache.program import NoMatch, tensor_of
 
 aten = torch.ops.aten
@@ -18,15 +18,16 @@ _ADDS = {aten.add.Tensor, aten.add_.Tensor}
 
 @dataclass(frozen=True)
 class Residual:
-    """One add on the spine: `add = spine + branch`."""
+    """One add on the spine: `add = spine + branch`; `root` is the value of the stream that the branch reads."""
 
     add: fx.Node
     spine: fx.Node
     branch: fx.Node
+    root: fx.Node
 
 
 @dataclass(frozen=True)
-class Window:
+class _Window:
     """The part of a value that the stream is: `start` to `stop` along `dim`."""
 
     dim: int
@@ -45,10 +46,10 @@ class Stream:
     entry: fx.Node | None
     residuals: tuple[Residual, ...]
     broken: NoMatch | None = None
-    window: Window | None = field(default=None, repr=False)
+    window: _Window | None = field(default=None, repr=False)
 
 
-def follow(output: fx.Node, window: Window | None, block: BlockGraph) -> Stream:
+def follow(output: fx.Node, window: _Window | None, block: BlockGraph) -> Stream:
     """Follow the stream that leaves `block` at `output` to the value at which it came in."""
     residuals: list[Residual] = []
     node = output
@@ -57,11 +58,10 @@ def follow(output: fx.Node, window: Window | None, block: BlockGraph) -> Stream:
         if node not in block.nodes:
             return Stream(output, node, tuple(residuals), None, window)
         if node.target in _ADDS:
-            residual = _residual(node, block)
-            if residual is not None:
-                if is_heavy(block.cone(residual.branch) - block.cone(strip_stream(residual.spine, block.nodes))):
-                    residuals.append(residual)
-                node = residual.spine
+            step = _step_up(node, block)
+            if step is not None:
+                node, residual = step
+                residuals += [residual] if residual is not None else []
                 continue
             reason = "an add whose operands are not a stream and a branch computed from it"
         else:
@@ -70,17 +70,18 @@ def follow(output: fx.Node, window: Window | None, block: BlockGraph) -> Stream:
         return Stream(output, None, tuple(residuals), broken, window)
 
 
-def _to_add(node: fx.Node, window: Window | None, within: Container[fx.Node] | None) -> tuple[fx.Node, Window | None]:
+def _to_add(node: fx.Node, window: _Window | None, within: Container[fx.Node] | None) -> tuple[fx.Node, _Window | None]:
     """Walk up through views, casts, cuts and the concatenations that the cuts undo, and no further than `within`."""
     while True:
         below = node
-        node = strip_stream(node, within)
+        # Views may move the dimension a window is of.
+        node = strip_stream(node, within) if window is None else strip_values(node, within)
         if within is not None and node not in within:
             return node, window
         piece = piece_of(node)
         if piece is not None and window is None:
             whole, dim, start, stop = piece
-            node, window = whole, Window(dim, start, stop)
+            node, window = whole, _Window(dim, start, stop)
         elif node.target is aten.cat.default and window is not None:
             part = _part_of_cat(node, window)
             if part is None:
@@ -90,7 +91,7 @@ def _to_add(node: fx.Node, window: Window | None, within: Container[fx.Node] | N
             return node, window
 
 
-def _part_of_cat(node: fx.Node, window: Window) -> fx.Node | None:
+def _part_of_cat(node: fx.Node, window: _Window) -> fx.Node | None:
     """The operand of a concatenation that a window shows exactly."""
     dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
     value = tensor_of(node)
@@ -108,18 +109,50 @@ def _part_of_cat(node: fx.Node, window: Window) -> fx.Node | None:
     return None
 
 
-def _residual(add: fx.Node, block: BlockGraph) -> Residual | None:
-    """Read an add as spine plus branch; None when neither operand is an ancestor of the other."""
+def _step_up(add: fx.Node, block: BlockGraph) -> tuple[fx.Node, Residual | None] | None:
+    """Return the stream above an add, and the residual the add is; None when no operand can be shown to be the stream.
+
+    An operand is the stream if the other one, the branch, is computed from it, or from a value the stream had further
+    up (branches in parallel: `(x + a(x)) + b(x)`); or if the other one does not depend on the sample at all.
+    """
     left, right = add.args[:2]
-    if not (isinstance(left, fx.Node) and isinstance(right, fx.Node)) or add.kwargs.get("alpha", 1) != 1:
+    if add.kwargs.get("alpha", 1) != 1 or not isinstance(left, fx.Node):
         return None
-    for spine, branch in ((left, right), (right, left)):
-        root = strip_stream(spine, block.nodes)
-        have, want = tensor_of(spine), tensor_of(add)
-        same = have is not None and want is not None and have.ndim == want.ndim
-        if same and root is not strip_stream(branch, block.nodes) and block.depends(branch, root):
-            return Residual(add, spine, branch)
+    if not isinstance(right, fx.Node):
+        return left, None
+    orders = [order for order in ((left, right), (right, left)) if _has_rank(order[0], add)]
+    for is_deep in (False, True):
+        for spine, branch in orders:
+            for root in _values_above(spine, block) if is_deep else [strip_stream(spine, block.nodes)]:
+                if root is not strip_stream(branch, block.nodes) and block.depends(branch, root):
+                    return spine, _residual(add, spine, branch, root, block)
+    for stream, other in orders:
+        if block.moves(stream) and not block.moves(other):
+            return stream, None
     return None
+
+
+def _values_above(node: fx.Node, block: BlockGraph) -> Iterator[fx.Node]:
+    """The values a stream had on its way to `node`, from last to first."""
+    while True:
+        node = strip_stream(node, block.nodes)
+        yield node
+        step = _step_up(node, block) if node in block.nodes and node.target in _ADDS else None
+        if step is None:
+            return
+        node, _ = step
+
+
+def _residual(add: fx.Node, spine: fx.Node, branch: fx.Node, root: fx.Node, block: BlockGraph) -> Residual | None:
+    """A residual is worth its name if its branch holds a matrix product or an attention of its own."""
+    stream = strip_stream(spine, block.nodes)
+    own = {node for node in block.cone(branch) | {branch} if node in block.nodes} - block.cone(stream) - {stream}
+    return Residual(add, spine, branch, root) if is_heavy(own) else None
+
+
+def _has_rank(node: fx.Node, like: fx.Node) -> bool:
+    have, want = tensor_of(node), tensor_of(like)
+    return have is not None and want is not None and have.ndim == want.ndim
 
 
 def block_streams(block: BlockGraph) -> list[Stream]:
@@ -166,7 +199,9 @@ def _follow_all(output: fx.Node, home: Mapping[fx.Node, BlockGraph]) -> tuple[St
         visited.add(node)
 
 
-def _to_home(node: fx.Node, window: Window | None, home: Mapping[fx.Node, BlockGraph]) -> tuple[fx.Node, Window | None]:
+def _to_home(
+    node: fx.Node, window: _Window | None, home: Mapping[fx.Node, BlockGraph]
+) -> tuple[fx.Node, _Window | None]:
     """Walk up outside the blocks, as far as a block's output; stay put when the walk meets none."""
     if node in home:
         return node, window

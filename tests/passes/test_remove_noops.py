@@ -58,6 +58,24 @@ def test_removes_a_slice_that_ends_behind_the_last_index():
     assert holds(lambda x: (aten.slice(x, 1, 0, 9) + 1,), lambda x: (x + 1,), rewrites=1)
 
 
+def test_removes_a_copy_with_the_same_strides():
+    assert holds(lambda x: (x.clone().exp(),), lambda x: (x.exp(),), rewrites=1)
+
+
+def test_keeps_a_copy_that_changes_strides():
+    assert is_kept(lambda x: (x[:, :4].clone().exp(), x.t().clone(memory_format=torch.contiguous_format).exp()))
+
+
+def test_keeps_a_copy_in_a_graph_that_writes():
+    def fn(x):
+        y = x + 1
+        old = y.clone()
+        y.mul_(2)
+        return (old + y,)
+
+    assert is_kept(fn)
+
+
 def test_keeps_a_cast_that_changes_dtype():
     assert is_kept(lambda x: (x.to(torch.float64) + 1,))
 
@@ -88,6 +106,14 @@ def test_keeps_a_call_whose_removal_would_return_a_view_of_an_input():
 
 def test_keeps_a_call_whose_removal_would_return_a_weight():
     assert is_kept(lambda x: (x + 1, X * 1))
+
+
+def test_keeps_a_call_whose_removal_would_return_a_value_twice():
+    def fn(x):
+        y = x.exp()
+        return y, y.clone(), y * 1
+
+    assert is_kept(fn)
 
 
 def test_of_two_calls_on_the_way_from_input_to_output_one_stays():
