@@ -21,10 +21,10 @@ class FindSites(Pass):
 
     Blocks are the outermost indexed children in `nn_module_stack`, grouped by list and class. Inside a block, the
     spine is followed upwards from each output: through views, casts and clips to an add `s + b` where `b` depends on
-    `s`, or on the spine above it, by nodes of the same block; `b` is a branch, and the walk goes on at `s`. A branch is cut before
-    its gate: the factor that does not depend on `s`. It is an attention branch if its cone holds an attention, else
-    an MLP branch; attention and MLP in parallel are one branch. A block site is an output minus the input its spine
-    began at; a stack site is the same over all blocks on the spine of a final output.
+    `s`, or on the spine above it, by nodes of the same block; `b` is a branch, and the walk goes on at `s`. A branch
+    is cut before its gate: the factor that does not depend on `s`. A branch with an attention in its cone is an
+    attention branch, any other an MLP branch; both in parallel are one. A block site is an output minus the input its
+    spine began at; a stack site is the same over all blocks on the spine of a final output.
 
     Before: the graph of a transformer, no facts.
 
@@ -108,8 +108,7 @@ def _cut_gate(block: BlockGraph, residual: Residual) -> tuple[fx.Node | None, fx
             if not (isinstance(value, fx.Node) and isinstance(gate, fx.Node)):
                 continue
             if block.depends(value, root) and not block.depends(gate, root) and _keeps_shape(value, branch):
-                inner = strip_casts(value)
-                return gate, inner
+                return gate, strip_casts(value)
     return None, branch
 
 

@@ -186,7 +186,7 @@ def test_keeps_a_residual_without_matrix_product():
 
 
 def test_keeps_a_residual_nested_in_a_branch():
-    def forward(block: Block, x: Tensor) -> Tensor:
+    def forward(block, x):
         hidden = block.norm(x)
         return x + (hidden + block.attend(hidden))
 
