@@ -60,7 +60,7 @@ _StepsOption = Annotated[int, typer.Option(min=1, max=_MOST_STEPS, help="Samplin
 
 def _show_version(value: bool) -> None:
     if value:
-        typer.echo(find_version("fouriercache") or "not installed as a package")
+        typer.echo(find_version("fouriercache") or "run from its sources")
         raise typer.Exit
 
 

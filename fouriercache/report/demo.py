@@ -157,7 +157,7 @@ def check_start(runs: Sequence[DemoRun]) -> Check:
     """Check that each run is the uncached one up to its first reused step."""
     starts = {run.label: run.drift[: run.first_reused] for run in runs}
     wrong = [label for label, drift in starts.items() if not all(error <= _ROUNDING for error in drift)]
-    largest = f"largest relative difference {max(error for drift in starts.values() for error in drift):.1e}"
+    largest = f"largest relative difference {max(error for drift in starts.values() for error in drift):.2g}"
     detail = largest if not wrong else f"not so for {'; '.join(wrong)}"
     return Check("Every run equals the uncached one until its first reused step", not wrong, detail)
 

@@ -53,7 +53,7 @@ def find_version(distribution: str) -> str | None:
 
 def describe_environment() -> dict[str, str]:
     """Return what a reader needs to judge a measurement: versions, machine, threads."""
-    versions = {name: find_version(name) or "not installed as a package" for name in _PACKAGES[:4]}
+    versions = {name: find_version(name) or "run from its sources" for name in _PACKAGES[:4]}
     return {
         **versions,
         "Python": platform.python_version(),
@@ -83,7 +83,7 @@ def _versions() -> list[Finding]:
     for name in _PACKAGES:
         version = find_version(name)
         if version is None and name == "fouriercache":
-            findings.append(Finding("Versions", name, "run from its sources, not installed"))
+            findings.append(Finding("Versions", name, "run from its sources"))
         elif version is None:
             findings.append(Finding("Versions", name, "not installed", "bad", f"pip install {name}"))
         else:
