@@ -13,10 +13,8 @@ from torch.utils import _pytree as pytree
 
 from fouriercache.errors import CaptureError
 
-TIMESTEP_NAMES = ("timestep", "timesteps", "t", "time", "sigma", "noise_level")
+_TIMESTEP_NAMES = ("timestep", "timesteps", "t", "time", "sigma", "noise_level")
 """Argument names that hold the timestep, in order of preference."""
-
-Constant = bool | int | float | str | None
 
 
 @dataclass(frozen=True)
@@ -109,11 +107,11 @@ def find_timestep(paths: Sequence[str], tensors: Sequence[Tensor], asked: str | 
     Raises:
         CaptureError: no leaf has a known name, or `asked` names none.
     """
-    names = TIMESTEP_NAMES if asked is None else (asked,)
+    names = _TIMESTEP_NAMES if asked is None else (asked,)
     for name in names:
         if name in paths and tensors[list(paths).index(name)].ndim <= 1:
             return list(paths).index(name)
-    wanted = f"called {asked!r}" if asked else f"with one of the names {', '.join(TIMESTEP_NAMES)}"
+    wanted = f"called {asked!r}" if asked else f"with one of the names {', '.join(_TIMESTEP_NAMES)}"
     raise CaptureError(
         f"found no timestep input: no tensor of at most one dimension {wanted} among {', '.join(paths)}.\n"
         "  Pass it to the call as a tensor, or name it: optimize(model, method, timestep_name='...')."

@@ -104,7 +104,7 @@ def capture(
     if found is None:
         found = _to_program(_export_fixed(model, arguments), call, sample, timestep)
         if verify:
-            verify_capture(model, found, arguments, call)
+            _verify_capture(model, found, arguments, call)
     for reason in reasons:
         found.program.refuse("capture", reason)
     return found
@@ -141,7 +141,7 @@ def _capture_any_batch(
             reasons.append(NoMatch("no dynamic batch: the model takes its batch size for a constant"))
             return None
         if verify:
-            verify_capture(model, found, arguments, call)
+            _verify_capture(model, found, arguments, call)
     except Exception as error:  # noqa: BLE001  # torch.export raises many unrelated types for one cause
         reasons.append(NoMatch(f"no dynamic batch: {_first_line(error)}"))
         logger.info("dynamic batch refused: %s", error)
@@ -269,7 +269,7 @@ def _attribute(module: nn.Module, path: str) -> Any:
     return value
 
 
-def verify_capture(model: nn.Module, found: Capture, arguments: Mapping[str, Any], call: Call) -> None:
+def _verify_capture(model: nn.Module, found: Capture, arguments: Mapping[str, Any], call: Call) -> None:
     """Compare the program with the model on one call.
 
     Raises:

@@ -42,13 +42,13 @@ def cost_of(*programs: Program) -> ModeCost:
         calls = list(program.calls())
         total += ModeCost(
             sum(_flops(node) for node in calls),
-            sum(is_launch(node) for node in calls),
+            sum(_is_launch(node) for node in calls),
             _weight_bytes(program, calls),
         )
     return total
 
 
-def is_launch(node: fx.Node) -> bool:
+def _is_launch(node: fx.Node) -> bool:
     """Whether a call computes: views, sizes and Python's own functions do not."""
     target = node.target
     if target is operator.getitem or not isinstance(target, torch._ops.OpOverload):

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-NAMESPACE = "fouriercache"
+_NAMESPACE = "fouriercache"
 
-_library = torch.library.Library(NAMESPACE, "DEF")
+_library = torch.library.Library(_NAMESPACE, "DEF")
 _library.define("cache_lookup(Tensor[] slots) -> Tensor", tags=[torch.Tag.pt2_compliant_tag])
 _library.define("predict(Tensor history, Tensor coefficients) -> Tensor", tags=[torch.Tag.pt2_compliant_tag])
 _library.define(
@@ -54,7 +54,7 @@ def _select(refresh: Tensor, computed: Tensor, predicted: Tensor) -> Tensor:
 
 def _register(name: str, eager: Any, fake: Any) -> None:
     _library.impl(name, eager, "CompositeExplicitAutograd")
-    torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=_library)
+    torch.library.register_fake(f"{_NAMESPACE}::{name}", fake, lib=_library)
 
 
 _register("cache_lookup", _cache_lookup, _cache_lookup)

@@ -38,17 +38,17 @@ class _Symbols:
         )
 
 
-def type_text(value: object, symbol: _Symbols) -> str:
+def _type_text(value: object, symbol: _Symbols) -> str:
     """`f32[2,8]` for a tensor, `int` for a size, `(a, b)` for several values."""
     if isinstance(value, Tensor):
         short = _SHORT.get(value.dtype, str(value.dtype).removeprefix("torch."))
         return f"{short}[{','.join(symbol(size) for size in value.shape)}]"
     if isinstance(value, list | tuple):
-        return f"({', '.join(type_text(item, symbol) for item in value)})"
+        return f"({', '.join(_type_text(item, symbol) for item in value)})"
     return "none" if value is None else "bool" if isinstance(value, bool | torch.SymBool) else "int"
 
 
-def target_text(target: object) -> str:
+def _target_text(target: object) -> str:
     """`add.Tensor` for ATen, `fouriercache.predict` for our ops, the plain name for Python functions."""
     if isinstance(target, torch._ops.OpOverload):
         namespace, name = target.namespace, target._schema.name.split("::")[1]
@@ -71,7 +71,7 @@ def _label(node: fx.Node) -> str:
     return str(node.meta.get("block", ""))
 
 
-def graph_lines(graph: fx.Graph, inputs: tuple[str, ...], symbol: _Symbols, name: str) -> Iterator[str]:
+def _graph_lines(graph: fx.Graph, inputs: tuple[str, ...], symbol: _Symbols, name: str) -> Iterator[str]:
     """Yield the text of one graph; weights stand in place as `@qualified.name`."""
     number: dict[fx.Node, str] = {}
     arguments = []
@@ -84,7 +84,7 @@ def graph_lines(graph: fx.Graph, inputs: tuple[str, ...], symbol: _Symbols, name
             number[node] = f"%{counter}"
             counter += 1
         name_given = f" {inputs[position]}" if inputs else ""
-        arguments.append(f"{number[node]}: {type_text(node.meta.get('val'), symbol)}{name_given}")
+        arguments.append(f"{number[node]}: {_type_text(node.meta.get('val'), symbol)}{name_given}")
     yield f"{name}({', '.join(arguments)})"
     for node in graph.nodes:
         if node.op == "get_attr":
@@ -97,8 +97,8 @@ def graph_lines(graph: fx.Graph, inputs: tuple[str, ...], symbol: _Symbols, name
                 yield f"  # {label or 'outside the blocks'}"
             said = [_argument(value, number, symbol) for value in node.args]
             said += [f"{key}={_argument(value, number, symbol)}" for key, value in sorted(node.kwargs.items())]
-            kind = type_text(node.meta.get("val"), symbol)
-            yield f"  {number[node]}: {kind} = {target_text(node.target)}({', '.join(said)})"
+            kind = _type_text(node.meta.get("val"), symbol)
+            yield f"  {number[node]}: {kind} = {_target_text(node.target)}({', '.join(said)})"
         elif node.op == "output":
             yield f"  return {_argument(node.args[0], number, symbol)}"
 
@@ -109,10 +109,10 @@ def program_text(program: Program) -> str:
     lines: list[str] = []
     for name, value in sorted(program.attributes.items()):
         if isinstance(value, fx.GraphModule):
-            lines += [*graph_lines(value.graph, (), symbol, name), ""]
+            lines += [*_graph_lines(value.graph, (), symbol, name), ""]
     names = tuple(given.name if given.role != "slot" else f"{given.name} (slot)" for given in program.inputs)
     plain = all(given.role in ("sample", "conditioning", "timestep") for given in program.inputs)
-    lines += graph_lines(program.graph, () if plain and not program.found else names, symbol, "main")
+    lines += _graph_lines(program.graph, () if plain and not program.found else names, symbol, "main")
     for question, sites in sorted(program.found.items()):
         used = " in use" if program.sites and sites == program.sites else ""
         lines += ["", f"{question} sites: {len(sites)}{used}"]

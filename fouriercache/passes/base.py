@@ -66,12 +66,12 @@ class Pass(ABC):
         after.verify()
         if (before.text() != after.text()) != (count > 0):
             raise PassError(f"{self!r} says {count} rewrites, but the graph text is {_changed(before, after)}")
-        check_types(after)
-        if caller_inputs(before) != caller_inputs(after):
-            raise PassError(f"{self!r} changed the caller's inputs to {caller_inputs(after)}")
-        if caller_outputs(before) != caller_outputs(after):
+        _check_types(after)
+        if _caller_inputs(before) != _caller_inputs(after):
+            raise PassError(f"{self!r} changed the caller's inputs to {_caller_inputs(after)}")
+        if _caller_outputs(before) != _caller_outputs(after):
             raise PassError(f"{self!r} changed the caller's outputs")
-        new = aliased(after) - aliased(before)
+        new = _aliased(after) - _aliased(before)
         if new:
             raise PassError(f"{self!r} made the graph return its own inputs {sorted(new)}")
         again = after.clone()
@@ -103,23 +103,23 @@ def _changed(before: Program, after: Program) -> str:
     return "unchanged" if before.text() == after.text() else "changed"
 
 
-def caller_inputs(program: Program) -> tuple[str, ...]:
+def _caller_inputs(program: Program) -> tuple[str, ...]:
     """Names of the inputs that the caller of the model feeds."""
     return tuple(given.name for given in program.inputs if given.role in ("sample", "timestep", "conditioning"))
 
 
-def caller_outputs(program: Program) -> int:
+def _caller_outputs(program: Program) -> int:
     """How many results the model's caller gets."""
     return sum(given.role == "result" for given in program.outputs)
 
 
-def aliased(program: Program) -> set[str]:
+def _aliased(program: Program) -> set[str]:
     """Names of the inputs that the graph returns unchanged."""
     inputs = set(program.placeholders)
     return {node.name for node in program.results if node in inputs}
 
 
-def check_types(program: Program) -> None:
+def _check_types(program: Program) -> None:
     """Compare the fake value of every call with what its target gives for the fake values of its arguments.
 
     Raises:

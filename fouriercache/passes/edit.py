@@ -78,6 +78,11 @@ def replace_uses(old: fx.Node, new: fx.Node) -> None:
     old.replace_all_uses_with(new, delete_user_cb=lambda user: user is not new, propagate_meta=False)
 
 
+def redirect(user: fx.Node, old: fx.Node, new: fx.Node) -> None:
+    """Make one user of `old` read `new` instead."""
+    user.replace_input_with(old, new)
+
+
 def insert_input(program: Program, name: str, value: Any, role: Role) -> fx.Node:
     """Add a placeholder behind the last one; `value` is its fake value."""
     last = program.placeholders[-1]

@@ -8,7 +8,7 @@ import torch
 from torch import fx
 
 from fouriercache.passes.base import Pass
-from fouriercache.passes.edit import insert_before
+from fouriercache.passes.edit import insert_before, replace_uses
 from fouriercache.passes.match import descendants
 from fouriercache.program import Program, Role, tensor_of
 
@@ -92,7 +92,7 @@ def _free_sizes(program: Program) -> int:
         if source is None or node.args[0] in fixed:
             continue
         new = insert_before(node, aten.sym_size.int, *source)
-        node.replace_all_uses_with(new, propagate_meta=False)
+        replace_uses(node, new)
         program.graph.erase_node(node)
         count += 1
     return count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 
 import torch
@@ -10,10 +11,11 @@ from fouriercache import ops
 from fouriercache.errors import PreconditionError, UnsupportedModelError
 from fouriercache.passes.base import Pass
 from fouriercache.passes.edit import insert_after, insert_input
-from fouriercache.passes.match import is_view, piece_of
+from fouriercache.passes.match import shared_with
 from fouriercache.program import Output, Program, Site, tensor_of
 
 aten = torch.ops.aten
+_CUTS = {aten.slice.Tensor, aten.select.int, aten.narrow.default, aten.as_strided.default, operator.getitem}
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,14 @@ class InsertCache(Pass):
           %1: f32[2,8] = add.Tensor(%0, 1)
           return [%1]
 
-    After, for a site at `%1` with history 1::
+    After::
 
         main(%0: f32[2,8] x, %1: f32[2,8] site.0 (slot))
           %2: f32[2,8] = add.Tensor(%0, 1)
           %3: f32[1,2,8] = fouriercache.cache_lookup([%1])
           return [%2, %2]
+
+    (The site is `%1` of the graph before, the history 1.)
 
     Requires: `FindSites` has found sites of the asked kind.
     Keeps: 1. a program that has slots.
@@ -65,8 +69,8 @@ class InsertCache(Pass):
         sites = program.found[self.site]
         outputs = list(program.outputs)
         results = list(program.results)
+        nodes = program.named()
         for position, site in enumerate(sites):
-            nodes = program.named()
             value = nodes[site.value]
             slots = [
                 insert_input(program, f"slot_{position}_{k}", tensor_of(value), "slot") for k in range(self.history)
@@ -87,10 +91,7 @@ class InsertCache(Pass):
 
 def _shows_part(value: torch.fx.Node) -> bool:
     """Whether the value is a part of a larger tensor."""
-    here = value
-    while is_view(here) and isinstance(here.args[0], torch.fx.Node):
-        here = here.args[0]
-    return piece_of(here) is not None
+    return any(node.target in _CUTS for node in shared_with(value))
 
 
 def lookup_of(program: Program, site: Site) -> torch.fx.Node:

@@ -10,9 +10,8 @@ from torch import fx
 from fouriercache import ops
 from fouriercache.errors import PreconditionError
 from fouriercache.passes.base import Pass
-from fouriercache.passes.edit import insert_after, insert_input
+from fouriercache.passes.edit import insert_after, insert_input, redirect
 from fouriercache.passes.insert_cache import lookup_of
-from fouriercache.passes.match import descendants
 from fouriercache.program import Program, Site, tensor_of
 
 
@@ -73,9 +72,8 @@ def _gate(program: Program, site: Site, refresh: fx.Node, new_value: fx.Node) ->
     results = list(program.results)
     first_slot = len(program.outputs) - len(program.sites)
     # Everything below the site reads the choice; the slot and what the slot is made of keep the computed value.
-    own = {chosen, new_value, *(descendants([new_value]) & descendants([predicted]))} - {output}
     for user in list(computed.users):
-        if user not in own and user is not output:
-            user.replace_input_with(computed, chosen)
+        if user not in (chosen, new_value, output):
+            redirect(user, computed, chosen)
     results[:first_slot] = [chosen if node is computed else node for node in results[:first_slot]]
     output.args = (tuple(results),)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from fouriercache.capture import Capture
 from fouriercache.errors import UnsupportedModelError
 from fouriercache.methods import Method
@@ -26,7 +24,7 @@ from fouriercache.program import NoMatch, Output, Program, TokenGrid, tensor_of
 from fouriercache.steps import MODES, Mode, StepPrograms, Steps
 
 
-def canonical_pipeline(site: str, history: int) -> Pipeline:
+def _canonical_pipeline(site: str, history: int) -> Pipeline:
     """From a captured program to the canonical one."""
     return Pipeline(
         (
@@ -42,7 +40,7 @@ def canonical_pipeline(site: str, history: int) -> Pipeline:
     )
 
 
-def mode_pipeline(mode: Mode) -> Pipeline:
+def _mode_pipeline(mode: Mode) -> Pipeline:
     """From the canonical program to one step mode."""
     return Pipeline(
         (
@@ -69,11 +67,11 @@ def build_steps(capture: Capture, method: Method, grid: TokenGrid | None = None,
     canonical = capture.program.clone()
     canonical.grid = grid
     history = method.predictor.history
-    canonical_pipeline(method.site, history).apply(canonical, check=check)
+    _canonical_pipeline(method.site, history).apply(canonical, check=check)
     wholes: dict[Mode, Program] = {}
     for mode in MODES:
         wholes[mode] = canonical.clone()
-        mode_pipeline(mode).apply(wholes[mode], check=check)
+        _mode_pipeline(mode).apply(wholes[mode], check=check)
     _drop_unread_sites(canonical, wholes)
     modes = {mode: cut(whole) for mode, whole in wholes.items()}
     return Steps(capture, canonical, modes, lambda: outline(canonical))
@@ -139,10 +137,3 @@ def _has_batch(timed: Program) -> bool:
     batch = str(tensor.shape[0])
     results = [tensor_of(node) for node in timed.results]
     return all(r is not None and r.ndim > 0 and str(r.shape[0]) == batch for r in results)
-
-
-def whole_without_cache(capture: Capture) -> Program:
-    """The captured program, cleaned but not cached: what a full step of the original costs."""
-    program = replace(capture.program.clone())
-    Pipeline((RemoveNoops(), MergeDuplicates(), RemoveDead())).apply(program)
-    return program

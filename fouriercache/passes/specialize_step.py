@@ -31,11 +31,13 @@ class SpecializeStep(Pass):
           %7: f32[2,8] = fouriercache.select(%3, %4, %6)
           return [%7, %4]
 
-    After, mode "compute"::
+    After::
 
         main(%0: f32[2,8] x)
           %1: f32[2,8] = add.Tensor(%0, 1)
           return [%1, %1]
+
+    (The mode is "compute".)
 
     Requires: `InsertGate`.
     Keeps: 1. a program without `select` nodes.

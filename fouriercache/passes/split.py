@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import torch
 
+from fouriercache.passes.edit import insert_input, replace_uses
 from fouriercache.passes.hoist_conditioning import hoistable
 from fouriercache.passes.remove_dead import RemoveDead
-from fouriercache.program import Input, Output, Program, Role, tensor_of
+from fouriercache.program import Output, Program, Role, tensor_of
 
 aten = torch.ops.aten
 
@@ -36,17 +37,8 @@ def split(program: Program, moving: tuple[Role, ...]) -> tuple[Program, Program]
     first.set_outputs(border, [Output(node.name, "hoisted") for node in border])
     _trim(first)
     mirror = second.named()
-    last = second.placeholders[-1]
-    declared = list(second.inputs)
     for node in border:
-        old = mirror[node.name]
-        with second.graph.inserting_after(last):
-            new = second.graph.placeholder(f"hoisted_{node.name}")
-        new.meta["val"] = node.meta["val"]
-        old.replace_all_uses_with(new, propagate_meta=False)
-        declared.append(Input(new.name, "hoisted"))
-        last = new
-    second.set_inputs(declared)
+        replace_uses(mirror[node.name], insert_input(second, f"hoisted_{node.name}", node.meta["val"], "hoisted"))
     _trim(second)
     return replace(first, sites=(), history=0), second
 

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from fouriercache.errors import CaptureError, MethodError
 from fouriercache.program import Program
 
-Runner = Callable[..., tuple[Tensor, ...]]
+_Runner = Callable[..., tuple[Tensor, ...]]
 
 
 class Backend(Protocol):
@@ -19,32 +19,32 @@ class Backend(Protocol):
 
     name: str
 
-    def compile(self, module: fx.GraphModule) -> Runner:
+    def compile(self, module: fx.GraphModule) -> _Runner:
         """Return what runs `module`."""
         ...
 
 
-class EagerBackend:
+class _EagerBackend:
     """Runs the generated Python code of the graph, op by op. The reference for every other backend."""
 
     name = "eager"
 
-    def compile(self, module: fx.GraphModule) -> Runner:
+    def compile(self, module: fx.GraphModule) -> _Runner:
         return module.forward
 
 
-class InductorBackend:
+class _InductorBackend:
     """Runs the graph through `torch.compile`; each mode is one graph without breaks."""
 
     name = "inductor"
 
-    def compile(self, module: fx.GraphModule) -> Runner:
+    def compile(self, module: fx.GraphModule) -> _Runner:
         compiled: Any = torch.compile(module, fullgraph=True, dynamic=None)
-        runner: Runner = compiled
+        runner: _Runner = compiled
         return runner
 
 
-BACKENDS: dict[str, Callable[[], Backend]] = {"eager": EagerBackend, "inductor": InductorBackend}
+_BACKENDS: dict[str, Callable[[], Backend]] = {"eager": _EagerBackend, "inductor": _InductorBackend}
 
 
 def backend_from_name(name: str) -> Backend:
@@ -53,9 +53,9 @@ def backend_from_name(name: str) -> Backend:
     Raises:
         MethodError: there is none of that name.
     """
-    if name not in BACKENDS:
-        raise MethodError(f"unknown backend {name!r}.\n  Use one of: {', '.join(BACKENDS)}.")
-    return BACKENDS[name]()
+    if name not in _BACKENDS:
+        raise MethodError(f"unknown backend {name!r}.\n  Use one of: {', '.join(_BACKENDS)}.")
+    return _BACKENDS[name]()
 
 
 class Executable:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fouriercache.runtime.backend import Executable
 
-Stamp = tuple[float, ...]
+_Stamp = tuple[float, ...]
 
 _LARGEST_BATCH = 256 * 2**20
 """Bytes of hoisted values that are kept for a trajectory; above, every step computes its own."""
@@ -59,7 +59,7 @@ class Hoisted:
 
     weights: tuple[int, ...] = ()
     context: Mapping[str, Tensor] | None = None
-    timed: dict[Stamp, Mapping[str, Tensor]] = field(default_factory=dict)
+    timed: dict[_Stamp, Mapping[str, Tensor]] = field(default_factory=dict)
 
 
 class Conditioning:
@@ -80,7 +80,7 @@ class Conditioning:
         return not self._context.outputs and not self._timed.outputs
 
     def values(
-        self, kept: Hoisted, named: Mapping[str, Tensor], stamp_name: str, stamp: Stamp, ahead: Sequence[float]
+        self, kept: Hoisted, named: Mapping[str, Tensor], stamp_name: str, stamp: _Stamp, ahead: Sequence[float]
     ) -> dict[str, Tensor]:
         """Return every hoisted value of a step by name.
 
