@@ -53,12 +53,11 @@ class Model(nn.Module):
             self.head = nn.Identity() if bare else nn.Linear(WIDTH, WIDTH)
         self.eval()
 
-    def forward(self, x: Tensor, *conditioning: Tensor) -> tuple[Tensor, ...]:
-        streams: object = self.embed(x)
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, ...]:
+        x = self.embed(x)
         for block in self.blocks:
-            streams = block(streams, *conditioning)
-        assert isinstance(streams, Tensor)
-        return (self.head(streams),)
+            x = block(x) if condition is None else block(x, condition)
+        return (self.head(x),)
 
 
 def plain(block: Block, x: Tensor) -> Tensor:
