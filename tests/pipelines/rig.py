@@ -1,0 +1,253 @@
+"""A pipeline with the original transformer or an optimised one in it, and what can be seen of a run from outside."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import fouriercache as fc
+
+STEPS = 8
+
+METHODS: dict[str, Callable[[int], fc.Method]] = {
+    "FORA at branches": lambda interval: fc.FORA(interval=interval, site="branch"),
+    "FORA at the stack": lambda interval: fc.FORA(interval=interval, site="stack"),
+    "TaylorSeer at branches": lambda interval: fc.TaylorSeer(interval=interval, site="branch"),
+    "TaylorSeer at the stack": lambda interval: fc.TaylorSeer(interval=interval, site="stack"),
+}
+
+COMPUTED = {
+    "FORA at branches": [0, 3, 7],  # the first, and every fourth counted back from the last
+    "FORA at the stack": [0, 3, 7],
+    "TaylorSeer at branches": [0, 1, 5],  # two to warm up, then every fourth
+    "TaylorSeer at the stack": [0, 1, 5],
+}
+"""The steps of `STEPS` that each method computes at interval 4."""
+
+
+class Rig:
+    """One pipeline, and optimised versions of its transformer to put in its place.
+
+    Args:
+        pipe: any diffusers pipeline with a `transformer`.
+        call: runs the pipeline with the given changes to its arguments and returns its result as one tensor.
+    """
+
+    def __init__(self, pipe: Any, call: Callable[..., Tensor]) -> None:
+        pipe.set_progress_bar_config(disable=True)
+        self.pipe = pipe
+        self.model: nn.Module = pipe.transformer
+        self._call = call
+        self._fast: dict[tuple[str, int], fc.OptimizedModule] = {}
+        self._first: dict[tuple[str, int], Tensor] = {}
+
+    def run(self, **changes: Any) -> Tensor:
+        """Run the pipeline as it stands; equal arguments mean equal seeds."""
+        return self._call(self.pipe, **changes)
+
+    def run_uncached(self, **changes: Any) -> Tensor:
+        """Run the pipeline with the original transformer, which stays in place."""
+        self.pipe.transformer = self.model
+        return self.run(**changes)
+
+    def put(self, name: str, interval: int) -> fc.OptimizedModule:
+        """Put an optimised transformer in place, captured once and with nothing in its cache."""
+        key = (name, interval)
+        if key not in self._fast:
+            self._fast[key] = fc.optimize(self.model, METHODS[name](interval), num_steps=STEPS)
+            self.pipe.transformer = self._fast[key]
+            self._first[key] = self.run()
+        fast = self._fast[key]
+        fast.reset()
+        self.pipe.transformer = fast
+        return fast
+
+    def first_run(self, name: str, interval: int) -> Tensor:
+        """What the pipeline gave in the first run that an optimised transformer ever made."""
+        self.put(name, interval)
+        return self._first[name, interval]
+
+
+class _AttentionCount(TorchDispatchMode):
+    """Counts the attention kernels that really run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # fused kernels have attention in their name; the unfused form has one softmax for each attention
+        self.count += "scaled_dot_product" in func.name() or "softmax" in func.name()
+        return func(*args, **(kwargs or {}))
+
+
+def count_attention(rig: Rig, **changes: Any) -> list[int]:
+    """Run the pipeline; return how many attention kernels each call of its transformer launched.
+
+    The transformer must have run before with inputs of the same form: nothing may be captured here.
+    """
+    counter = _AttentionCount()
+    starts: list[int] = []
+    counts: list[int] = []
+    before = rig.pipe.transformer.register_forward_pre_hook(lambda *_: starts.append(counter.count))
+    after = rig.pipe.transformer.register_forward_hook(lambda *_: counts.append(counter.count - starts[-1]))
+    try:
+        with counter:
+            rig.run(**changes)
+    finally:
+        before.remove()
+        after.remove()
+    return counts
+
+
+def record_inputs(rig: Rig, **changes: Any) -> list[dict[str, Any]]:
+    """Run the pipeline; return what each call of its transformer was given, by argument name."""
+    signature = inspect.signature(rig.model.forward)
+    seen: list[dict[str, Any]] = []
+    hook = rig.pipe.transformer.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(dict(signature.bind(*args, **kwargs).arguments)), with_kwargs=True
+    )
+    try:
+        rig.run(**changes)
+    finally:
+        hook.remove()
+    return seen
+
+
+def in_dtype_of(pipe: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Cast the floating point tensors to the transformer's type, as text encoders cast with the pipeline would."""
+    dtype = pipe.transformer.dtype
+    return {
+        name: value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+        for name, value in given.items()
+    }
+
+
+def relative_error(value: Tensor, reference: Tensor) -> float:
+    """||value - reference|| / ||reference||, in float64."""
+    return float((value.double() - reference.double()).norm() / reference.double().norm())
+
+
+def check_exact(rig: Rig, **changes: Any) -> None:
+    """At interval 1 the pipeline's result is that of the original transformer, bit for bit, in two runs on end."""
+    want = rig.run_uncached(**changes)
+    rig.put("TaylorSeer at branches", 1)
+    for _ in range(2):
+        assert torch.equal(rig.run(**changes), want)
+
+
+def check_cached(rig: Rig, name: str, passes: int = 1, **changes: Any) -> None:
+    """At interval 4 the scheduled steps are computed in every pass, no other; runs agree; the error is reported."""
+    want = rig.run_uncached(**changes)
+    attentions = count_attention(rig, **changes)
+    assert len(attentions) == STEPS * passes
+    fast = rig.put(name, 4)
+    assert fast.schedule == tuple(COMPUTED[name])
+    have = rig.run(**changes)
+    launched = count_attention(rig, **changes)
+    assert launched == [n if call // passes in COMPUTED[name] else 0 for call, n in enumerate(attentions)]
+    assert torch.equal(rig.run(**changes), have), "the third run differs from the first"
+    error = relative_error(have, want)
+    report = f"{name}, interval 4: relative error {error:.3g} to the uncached result"
+    assert torch.isfinite(have).all(), report
+    assert 0 < error < 1, report
+
+
+def check_requests_in_a_row(rig: Rig, requests: Sequence[Mapping[str, Any]]) -> None:
+    """Each of several different requests to one optimised transformer gets what it would get alone."""
+    alone = []
+    for changes in requests:
+        rig.put("TaylorSeer at branches", 4)
+        alone.append(rig.run(**changes))
+    rig.put("TaylorSeer at branches", 4)
+    for changes, want in zip([*requests, *requests], [*alone, *alone], strict=True):
+        assert torch.equal(rig.run(**changes), want)
+
+
+class StopRun(Exception):
+    """A user's own reason to end a run."""
+
+
+def stop_after(step: int) -> Callable[..., dict[str, Any]]:
+    """Make a `callback_on_step_end` that ends the run after a step."""
+
+    def callback(pipe: Any, index: int, timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if index == step:
+            raise StopRun
+        return kwargs
+
+    return callback
+
+
+def check_broken_off(rig: Rig, break_off: Callable[[], object]) -> None:
+    """A run that `break_off` ends with StopRun leaves no trace in the next one."""
+    fast = rig.put("TaylorSeer at branches", 4)
+    with pytest.raises(StopRun):
+        break_off()
+    assert fast.cache_bytes > 0
+    assert torch.equal(rig.run(), rig.first_run("TaylorSeer at branches", 4))
+
+
+def check_step_count(rig: Rig) -> None:
+    """A sampler with other steps than declared is refused: a longer one at once, a shorter one when it repeats."""
+    name = "FORA at the stack"
+    rig.put(name, 4)
+    with pytest.raises(fc.TrajectoryError, match=f"goes on after its {STEPS} steps"):
+        rig.run(num_inference_steps=STEPS + 2)
+    assert torch.equal(rig.run(), rig.first_run(name, 4))
+    for _ in range(2):
+        rig.run(num_inference_steps=STEPS - 2)  # so far no different from runs broken off
+    with pytest.raises(fc.TrajectoryError, match=f"num_steps={STEPS - 2}"):
+        rig.run(num_inference_steps=STEPS - 2)
+
+
+def check_attributes(rig: Rig) -> None:
+    """What pipelines read of a transformer is the original's."""
+    fast = rig.put("TaylorSeer at branches", 1)
+    model: Any = rig.model
+    assert fast.config is model.config
+    assert (fast.dtype, fast.device) == (model.dtype, model.device)
+    assert rig.pipe.device == model.device
+    assert rig.pipe.components["transformer"] is fast
+
+
+def check_output_types(rig: Rig) -> None:
+    """The optimised transformer returns what the original returns, with `return_dict` and without."""
+    fast = rig.put("TaylorSeer at branches", 1)
+    inputs = record_inputs(rig)[0]
+    for return_dict in (True, False):
+        with torch.no_grad():
+            want = rig.model(**inputs | {"return_dict": return_dict})
+            have = fast(**inputs | {"return_dict": return_dict})
+        assert type(have) is type(want)
+        assert torch.equal(have[0], want[0])
+        assert list(have) == list(want) if return_dict else len(have) == len(want)
+
+
+def check_cast(rig: Rig, dtype: torch.dtype) -> None:
+    """An optimised transformer that has run follows `pipe.to(...)`, and runs exactly. Casts the rig's weights."""
+    fast = fc.optimize(rig.model, METHODS["TaylorSeer at the stack"](1), num_steps=STEPS)
+    rig.pipe.transformer = fast
+    rig.run()
+    rig.pipe.to("cpu").to(dtype)
+    assert fast.dtype == dtype
+    have = rig.run()
+    assert have.dtype == dtype
+    assert torch.equal(have, rig.run_uncached())
+
+
+def check_prepared(rig: Rig, divisor: int = 1) -> None:
+    """With the scheduler's timesteps (over `divisor`) prepared, a run gives what it gives without, up to rounding."""
+    fast = rig.put("TaylorSeer at branches", 4)
+    want = rig.run()
+    fast.prepare(rig.pipe.scheduler.timesteps / divisor)
+    have = rig.run()
+    # matrix products of another batch size round differently, and the sampler carries it on
+    torch.testing.assert_close(have, want, rtol=1e-3, atol=1e-4 * float(want.abs().max()))
+    assert torch.equal(rig.run(), have)
