@@ -13,7 +13,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from fouriercache.passes.base import Pass
 from fouriercache.program import Input, Output, Program, Role, tensor_of
 
-Inputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
+_Inputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 
 
 class _Root(nn.Module):
@@ -87,21 +87,27 @@ def _parameters(fn: Callable[..., Any], count: int) -> list[str]:
     return names + [f"argument_{position}" for position in range(len(names), count)]
 
 
-def _weights(fn: Callable[..., Any]) -> Iterator[tuple[int, str]]:
-    """Yield (identity, name) of every tensor that `fn` brings along."""
+def _weights(fn: object, seen: set[int] | None = None) -> Iterator[tuple[int, str]]:
+    """Yield (identity, name) of every tensor that `fn` brings along, itself or by what it calls."""
+    seen = set() if seen is None else seen
+    if id(fn) in seen:
+        return
+    seen.add(id(fn))
     if isinstance(fn, nn.Module):
-        named: Mapping[str, Any] = dict([*fn.named_parameters(), *fn.named_buffers()])
+        named: Mapping[str, object] = dict([*fn.named_parameters(), *fn.named_buffers()])
     else:
-        seen = inspect.getclosurevars(fn)
-        named = {**seen.globals, **seen.nonlocals}
+        found = inspect.getclosurevars(cast(Callable[..., Any], fn))
+        named = {**found.globals, **found.nonlocals}
     for name, value in named.items():
         if isinstance(value, Tensor):
             yield id(value), name
         elif isinstance(value, nn.Module):
-            yield from ((identity, f"{name}.{inner}") for identity, inner in _weights(value))
+            yield from ((identity, f"{name}.{inner}") for identity, inner in _weights(value, seen))
+        elif inspect.isfunction(value):
+            yield from _weights(value, seen)
 
 
-def check_pass(pass_: Pass, program: Program, inputs: Inputs, *, rewrites: int, rtol: float | None = None) -> str:
+def check_pass(pass_: Pass, program: Program, inputs: _Inputs, *, rewrites: int, rtol: float | None = None) -> str:
     """Hold a pass to its contract on one program, and return the text of what it makes of it.
 
     The pass runs on a clone in check mode. It must make just `rewrites` rewrites, the program must compute what it did
@@ -128,7 +134,7 @@ def check_pass(pass_: Pass, program: Program, inputs: Inputs, *, rewrites: int, 
     return text
 
 
-def compare(want: Program, have: Program, inputs: Inputs, *, rtol: float | None = None) -> None:
+def compare(want: Program, have: Program, inputs: _Inputs, *, rtol: float | None = None) -> None:
     """Run two programs on the same inputs and compare the outputs they share, by name and role.
 
     What a site's slot gets is compared on steps that refresh: on others nobody keeps it.

@@ -89,7 +89,7 @@ def test_keeps_a_program_that_has_slots():
     assert check_pass(InsertCache("stack", 3), program, {"x": X}, rewrites=0) == program.text()
 
 
-def test_needs_sites():
+def test_needs_sites_to_give_slots_to():
     with pytest.raises(
         PreconditionError, match=r"InsertCache needs sites, found none in 1 calls(.|\n)*FindSites first"
     ):

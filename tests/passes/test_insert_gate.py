@@ -79,6 +79,6 @@ def test_keeps_a_program_that_has_a_gate():
     assert check_pass(InsertGate(), program, {"x": X}, rewrites=0) == program.text()
 
 
-def test_needs_predictions():
+def test_needs_predictions_to_choose_from():
     with pytest.raises(PreconditionError, match=r"InsertGate needs predictions(.|\n)*Run InsertPredictor first"):
         InsertGate().apply(after(toy(plain), InsertCache("branch", 1)))

@@ -62,6 +62,6 @@ def test_keeps_sites_that_have_a_predictor():
     assert check_pass(InsertPredictor(), program, {"x": X}, rewrites=0) == program.text()
 
 
-def test_needs_slots():
+def test_needs_slots_to_predict_from():
     with pytest.raises(PreconditionError, match=r"InsertPredictor needs slots(.|\n)*Run InsertCache first"):
         InsertPredictor().apply(toy(plain))
