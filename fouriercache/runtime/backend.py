@@ -74,6 +74,7 @@ class Executable:
             for name in (str(node.target) for node in program.graph.find_nodes(op="get_attr"))
             if name in program.sources
         ]
+        self._links = _links(model, [program.sources[name] for name, _, _ in self._bindings])
         self._run = backend.compile(self._module)
 
     def __call__(self, values: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -94,19 +95,39 @@ class Executable:
         return tuple(found)
 
     def _bind(self) -> None:
+        for path, children, child, module in self._links:
+            if children.get(child) is not module:
+                raise _changed_structure(path)
         parameters, buffers = self._module._parameters, self._module._buffers
         for name, table, leaf in self._bindings:
             live = table.get(leaf)
             if live is None:
-                raise CaptureError(
-                    f"the weight {leaf!r} that the captured graph reads is gone from the model.\n"
-                    "  The model's structure has changed: call fast.recapture()."
-                )
+                raise _changed_structure(leaf)
             if name in parameters:
                 if parameters[name] is not live:
                     parameters[name] = live
             elif buffers.get(name) is not live:
                 buffers[name] = live
+
+
+def _links(model: nn.Module, paths: Sequence[str]) -> list[tuple[str, dict[str, nn.Module | None], str, nn.Module]]:
+    """Return every step from a module to its child on the way to a weight: path, the table it stands in, key, child."""
+    found: dict[str, tuple[str, dict[str, nn.Module | None], str, nn.Module]] = {}
+    for parts in (path.split(".")[:-1] for path in paths):
+        for depth in range(1, len(parts) + 1):
+            path = ".".join(parts[:depth])
+            if path not in found:
+                parent = model.get_submodule(".".join(parts[: depth - 1]))
+                found[path] = (path, parent._modules, parts[depth - 1], model.get_submodule(path))
+    return list(found.values())
+
+
+def _changed_structure(path: str) -> CaptureError:
+    return CaptureError(
+        "the model's structure has changed in mid-trajectory, and the captured graph is that of the old one.\n"
+        f"  where: {path}\n"
+        "  Change modules between trajectories, or reset() the session: the model is then captured again."
+    )
 
 
 def _owner(model: nn.Module, path: str) -> tuple[dict[str, Any], str]:

@@ -161,6 +161,8 @@ class OptimizedModule(nn.Module):
         for stepper in self._steppers:
             if stepper.serves(call):
                 return stepper
+        if not begins:
+            self._notice_changes()  # what is captured now must not be taken for old at the next look
         with self._lock:
             for stepper in self._steppers:
                 if stepper.serves(call):
@@ -185,7 +187,17 @@ class OptimizedModule(nn.Module):
 
 def _structure(model: nn.Module) -> tuple[object, ...]:
     """What a capture depends on besides the values of the weights: the modules, and the form of each weight."""
-    modules = tuple((name, id(module), type(module)) for name, module in model.named_modules())
+    modules = tuple(
+        (
+            name,
+            module,  # not its id: that of a module that is gone may come back
+            tuple(module._forward_pre_hooks),
+            tuple(module._forward_hooks),
+            vars(module).get("forward"),  # diffusers' hooks put theirs here
+            getattr(module, "processor", None),  # what computes attention in diffusers
+        )
+        for name, module in model.named_modules()
+    )
     weights = tuple(
         (name, tuple(weight.shape), weight.dtype, weight.device)
         for named in (model.named_parameters(), model.named_buffers())
