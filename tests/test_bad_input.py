@@ -137,8 +137,7 @@ def test_refuses_a_call_after_the_model_went_to_training_mode():
 
 
 def test_refuses_weights_on_another_device_than_the_inputs():
-    model: nn.Module = tiny_dit()
-    fast = fc.optimize(model.to("meta"), METHOD)
+    fast = fc.optimize(tiny_dit().to("meta"), METHOD)
     with pytest.raises(fc.TrajectoryError, match=says("inputs are on cpu", "weights on meta", "fast.to(device)")):
         denoise(fast)
 

@@ -20,10 +20,10 @@ METHOD = fc.TaylorSeer(order=1, schedule=fc.Table(COMPUTED))
 ROUNDING = 1e-5
 
 
-def tiny_dit(seed: int = 0, size: int = 8) -> DiTTransformer2DModel:
+def tiny_dit(seed: int = 0, size: int = 8) -> Any:
     """Return a DiT of 2 blocks, width 16, `size` x `size` latents of 3 channels, 10 classes, random weights."""
     torch.manual_seed(seed)
-    model: DiTTransformer2DModel = DiTTransformer2DModel(
+    model = DiTTransformer2DModel(
         num_attention_heads=2,
         attention_head_dim=8,
         in_channels=3,
@@ -92,8 +92,8 @@ class BruteForce:
     line through the last two in between. All the rest runs in every step.
     """
 
-    def __init__(self, model: DiTTransformer2DModel, computed: Collection[int] = COMPUTED) -> None:
-        self.model: Any = model
+    def __init__(self, model: Any, computed: Collection[int] = COMPUTED) -> None:
+        self.model = model
         self.computed = computed
         self.step = 0
         self.kept: dict[Any, list[tuple[int, Tensor]]] = {}
