@@ -16,7 +16,9 @@ _VIEWS = {
     aten.view.default, aten.reshape.default, aten.unsqueeze.default, aten.squeeze.dim, aten.squeeze.default,
     aten.flatten.using_ints, aten.unflatten.int, aten.contiguous.default, aten.clone.default, aten.alias.default,
     aten.expand.default, aten.detach.default, aten.squeeze.dims, aten.transpose.int, aten.permute.default,
-    aten._unsafe_view.default,
+    aten._unsafe_view.default, aten.mT.default, aten.t.default, aten.movedim.int, aten.movedim.intlist,
+    aten.swapaxes.default, aten.swapdims.default, aten.moveaxis.int, aten.moveaxis.intlist, aten.view_as.default,
+    aten.reshape_as.default, aten.expand_as.default,
 }  # fmt: skip
 CASTS = {
     aten.to.dtype, aten.to.dtype_layout, aten.to.device, aten.to.other, aten._to_copy.default, aten.type_as.default,
