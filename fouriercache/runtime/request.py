@@ -177,6 +177,11 @@ class Request:
         return self._session.num_steps
 
     @property
+    def computed_steps(self) -> dict[PassKey, tuple[int, ...]]:
+        """The steps of this trajectory that ran in full so far, for each pass: what was done, not what was planned."""
+        return self._session.computed
+
+    @property
     def cache_bytes(self) -> int:
         """Bytes of features held now, every storage counted once."""
         storages = {

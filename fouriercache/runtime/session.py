@@ -85,6 +85,11 @@ class Session:
         """The number of steps of a trajectory: as prepared, or as declared; None if unknown."""
         return self._clock.num_steps
 
+    @property
+    def computed(self) -> dict[PassKey, tuple[int, ...]]:
+        """The steps of this trajectory that were computed so far, for each pass."""
+        return {key: history.computed for key, history in self._histories.items()}
+
     def plan(self, call: Call) -> Plan:
         """Say how `call` is served. Changes nothing.
 
