@@ -55,7 +55,16 @@ def _is_launch(node: fx.Node) -> bool:
         return False
     returns = target._schema.returns
     is_view = bool(returns) and all(r.alias_info is not None and not r.alias_info.is_write for r in returns)
+    if is_view and _changes_type(node):
+        return True  # `to` may return its argument, and its schema says so
     return not is_view and any(isinstance(leaf, Tensor) for leaf in _leaves(value_of(node)))
+
+
+def _changes_type(node: fx.Node) -> bool:
+    source, result = tensor_of(node.args[0]), tensor_of(node)
+    if source is None or result is None or node.target is aten.view.dtype:
+        return False
+    return source.dtype != result.dtype or source.device != result.device
 
 
 def _flops(node: fx.Node) -> int:

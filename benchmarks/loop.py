@@ -1,0 +1,217 @@
+"""A whole denoising loop with 13 of 50 steps computed, side by side with other ways to cache the same model.
+
+All rows take turns in one process, on the same weights and the same noise. What counts is the time over the ideal:
+time over that of the uncached loop, divided by the computed share of the model. The computed share is counted
+(attentions and MLPs that ran), not assumed; 1.0 would be a cache that costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from common import (
+    FULL,
+    QUICK,
+    Denoiser,
+    Inputs,
+    Loop,
+    Model,
+    Shape,
+    Spread,
+    build_model,
+    read_arguments,
+    relative_error,
+    share_weights,
+    take_turns,
+)
+from launches import CountCalls, executed_share
+from peers import (
+    Peer,
+    by_hand,
+    cache_dit_block,
+    find_first_block_threshold,
+    first_block_cache,
+    held_bytes,
+    mag_cache,
+    nothing,
+    taylorseer_hooks,
+)
+from results import Check, Column, Result
+from torch import Tensor
+
+import fouriercache as fc
+
+TURN = 10
+"""Steps a row runs before the next one has its turn."""
+
+METHODS: dict[str, Callable[..., fc.Method]] = {
+    "FORA": fc.FORA,
+    "TaylorSeer order 1": lambda **options: fc.TaylorSeer(order=1, warmup=1, **options),
+}
+COLUMNS = (
+    Column("name", "loop"),
+    Column("computed", "computed steps", ".2f"),
+    Column("ratio", "time / uncached", ".3f"),
+    Column("ideal", "ideal", ".3f"),
+    Column("over_ideal", "time / ideal", ".3f"),
+    Column("seconds", "loop, s", ".2f"),
+    Column("cache_mib", "cache, MiB", ".2f"),
+    Column("error", "error of final latents", ".2e"),
+    Column("schedule", "schedule"),
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row: what is called, what begins a trajectory, what it holds afterwards, which steps it computes.
+
+    `limit` is the target for its time over the ideal, if it has one. `counted` is a row whose calls can be watched;
+    a compiled one runs the schedule of its eager twin, `twin`.
+    """
+
+    name: str
+    model: Denoiser
+    begin: Callable[[], None]
+    held: Callable[[], int]
+    schedule: str
+    limit: float | None = None
+    twin: str | None = None
+
+
+def computed_steps(steps: int) -> tuple[int, ...]:
+    """Steps 0, 2, 6, 10, ...: the schedule with 13 of 50 that diffusers' TaylorSeer hook can follow as well."""
+    return (0, *range(2, steps, 4))
+
+
+def of_peer(peer: Peer) -> Entry:
+    return Entry(peer.name, peer.model, peer.begin, lambda: held_bytes(peer.holder), peer.schedule)
+
+
+def of_ours(model: Model, inputs: Inputs, backend: str, *, prepared: tuple[bool, ...]) -> list[Entry]:
+    steps = len(inputs.timesteps)
+    entries = []
+    for site, (method, preset) in product(("stack", "branch"), METHODS.items()):
+        chosen = preset(site=site, schedule=fc.Table(computed_steps(steps)))
+        first = inputs.call(inputs.noise, 0)
+        fast = fc.optimize(model, chosen, num_steps=steps, backend=backend, example_inputs=first)
+        for is_prepared in prepared:
+            session = fast.new_session()
+            name = f"fouriercache {backend}, {site}, {method}"
+            limit = {"stack": 1.04, "branch": 1.10}[site] if is_prepared else None
+            begin = (lambda session=session: session.prepare(inputs.timesteps)) if is_prepared else session.reset
+            entries.append(
+                Entry(
+                    name + (", prepared" if is_prepared else ""),
+                    session,
+                    begin,
+                    lambda session=session: session.cache_bytes,  # type: ignore[misc]
+                    "as given",
+                    limit,
+                    None if backend == "eager" else f"fouriercache eager, {site}, {method}, prepared",
+                )
+            )
+    return entries
+
+
+def list_entries(model: Model, inputs: Inputs, *, with_inductor: bool) -> list[Entry]:
+    """Every row, the uncached one first."""
+    steps = len(inputs.timesteps)
+    computed = computed_steps(steps)
+    threshold = find_first_block_threshold(model, inputs, len(computed))
+    peers = [
+        by_hand(model, computed),
+        taylorseer_hooks(model),
+        mag_cache(model, steps),
+        first_block_cache(model, threshold),
+        cache_dit_block(model, computed, steps, taylor=False),
+        cache_dit_block(model, computed, steps, taylor=True),
+    ]
+    entries = [Entry("uncached", model, nothing, lambda: 0, "all"), *map(of_peer, peers)]
+    entries += of_ours(model, inputs, "eager", prepared=(False, True))
+    if with_inductor:
+        entries.append(Entry("torch.compile, uncached", torch.compile(share_weights(model)), nothing, lambda: 0, "all",
+                             twin="uncached"))  # fmt: skip
+        entries += of_ours(model, inputs, "inductor", prepared=(True,))
+    return entries
+
+
+def run_once(entry: Entry, inputs: Inputs) -> Tensor:
+    """Run one loop to its end; return its latents."""
+    loop = Loop(entry.model, inputs, entry.begin)
+    loop.advance(len(inputs.timesteps))
+    return loop.latents
+
+
+def count_computed(entries: list[Entry], inputs: Inputs, shape: Shape) -> dict[str, float]:
+    """Computed steps of each row, counted while it runs; this warms everything up as well."""
+    counts: dict[str, float] = {}
+    for entry in entries:
+        if entry.twin is None:
+            with CountCalls() as calls:
+                run_once(entry, inputs)
+            counts[entry.name] = executed_share(calls, shape.layers)
+        else:
+            run_once(entry, inputs)
+            counts[entry.name] = counts[entry.twin]
+    return counts
+
+
+def main() -> None:
+    asked = read_arguments(__doc__)
+    shape, steps, rounds = (QUICK, 10, 1) if asked.quick else (FULL, 50, 4)
+    model = build_model(shape)
+    inputs = Inputs.draw(shape, steps)
+    entries = list_entries(model, inputs, with_inductor=not asked.quick)
+    computed = count_computed(entries, inputs, shape)
+    seconds: dict[str, list[float]] = {entry.name: [] for entry in entries}
+    latents: dict[str, Tensor] = {}
+    held: dict[str, int] = {}
+    for number in range(rounds):
+        # The uncached loop, which everything is compared with, stands in every round twice.
+        order = [*entries[number % len(entries) :], *entries[: number % len(entries)]]
+        again = Entry("uncached again", entries[0].model, nothing, lambda: 0, "all")
+        order.insert((order.index(entries[0]) + len(order) // 2) % len(order), again)
+        loops = [Loop(entry.model, inputs, entry.begin) for entry in order]
+        take_turns(loops, TURN)
+        for entry, loop in zip(order, loops, strict=True):
+            seconds.setdefault(entry.name, []).append(sum(loop.seconds))
+            latents[entry.name], held[entry.name] = loop.latents, entry.held()
+    uncached = [(a + b) / 2 for a, b in zip(seconds["uncached"], seconds["uncached again"], strict=True)]
+    result = Result(
+        "loop",
+        f"Denoising loops, {len(computed_steps(steps))} of {steps} steps computed",
+        "Time of a loop over that of the uncached loop in the same round, beside the ideal: the share of the model "
+        "that ran, as counted. Median and quartiles over the rounds; the loops of a round take turns of "
+        f"{TURN} steps. FirstBlockCache and DBCache compute block 0 in every step, so their ideal is higher. `prepare` "
+        "and what it computes ahead are in the time. Error: relative L2 of the final latents to the uncached loop's; "
+        "the weights are random, so it compares ways of caching, not methods.",
+        {"model": shape.name, "batch": 2, "steps": steps, "rounds": rounds, "turn": TURN, "dtype": "float32",
+         "given computed steps": list(computed_steps(steps))},
+        COLUMNS,
+    )  # fmt: skip
+    for entry in entries:
+        ratio = Spread.of([s / u for s, u in zip(seconds[entry.name], uncached, strict=True)])
+        ideal = computed[entry.name] / steps
+        result.rows.append(
+            {
+                "name": entry.name,
+                "computed": computed[entry.name],
+                "ratio": ratio.as_dict(),
+                "ideal": ideal,
+                "over_ideal": ratio.times(1 / ideal).as_dict(),
+                "seconds": Spread.of(seconds[entry.name]).as_dict(),
+                "cache_mib": held[entry.name] / 2**20,
+                "error": relative_error(latents[entry.name], latents["uncached"]),
+                "schedule": entry.schedule,
+            }
+        )
+        if entry.limit is not None:
+            result.checks.append(Check(f"{entry.name}: time over ideal", ratio.median / ideal, entry.limit))
+    result.write(asked.out)
+
+
+if __name__ == "__main__":
+    main()

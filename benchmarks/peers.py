@@ -1,0 +1,213 @@
+"""Other ways to cache the same model: by hand, with diffusers' hooks, with cache-dit. Each on its own copy of the
+module, with the very same weights.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from common import Denoiser, Inputs, Model, share_weights
+from diffusers import DiTTransformer2DModel, FirstBlockCacheConfig, MagCacheConfig, TaylorSeerCacheConfig
+from diffusers.models.cache_utils import CacheMixin
+from torch import Tensor
+
+from fouriercache.errors import MissingExtraError
+
+
+def nothing() -> None:
+    """Begin a trajectory that needs no beginning."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One way to cache.
+
+    `begin` is called before each trajectory, in its time. `holder` is what the cached tensors hang on. `schedule` says
+    in words which steps it computes.
+    """
+
+    name: str
+    model: Denoiser
+    begin: Callable[[], None]
+    holder: object
+    schedule: str
+
+
+class WholeStack:
+    """The floor: the residual of the whole stack of blocks, kept and added again, written out by hand.
+
+    Steps are counted by calls; `begin` starts a trajectory.
+    """
+
+    def __init__(self, model: Model, computed: Sequence[int]) -> None:
+        self.model, self.computed = model, frozenset(computed)
+        self.residual: Tensor | None = None
+        self.step = 0
+
+    def begin(self) -> None:
+        """Start a trajectory."""
+        self.residual, self.step = None, 0
+
+    def __call__(self, hidden_states: Tensor, timestep: Tensor, class_labels: Tensor) -> Any:
+        """The forward of DiTTransformer2DModel, with its loop over blocks left out in cached steps."""
+        model = self.model
+        embedded = model.pos_embed(hidden_states)
+        if self.step in self.computed:
+            stream = embedded
+            for block in model.transformer_blocks:
+                stream = block(stream, timestep=timestep, class_labels=class_labels)
+            self.residual = stream - embedded
+        else:
+            stream = embedded + self.residual
+        self.step += 1
+        emb = model.transformer_blocks[0].norm1.emb(timestep, class_labels, hidden_dtype=stream.dtype)
+        shift, scale = model.proj_out_1(F.silu(emb)).chunk(2, dim=1)
+        stream = model.proj_out_2(model.norm_out(stream) * (1 + scale[:, None]) + shift[:, None])
+        side, patch, channels = int(stream.shape[1] ** 0.5), model.patch_size, model.out_channels
+        stream = torch.einsum("nhwpqc->nchpwq", stream.reshape(-1, side, side, patch, patch, channels))
+        return _Sample(stream.reshape(-1, channels, side * patch, side * patch))
+
+
+@dataclass(frozen=True)
+class _Sample:
+    sample: Tensor
+
+
+class _DiTWithCache(DiTTransformer2DModel, CacheMixin):
+    """A DiT with `enable_cache` and `cache_context`, which diffusers gives to its newer models only."""
+
+
+def by_hand(model: Model, computed: Sequence[int]) -> Peer:
+    """The whole-stack residual cache written by hand."""
+    cached = WholeStack(share_weights(model), computed)
+    return Peer("by hand: whole-stack residual", cached, cached.begin, cached, "as given")
+
+
+def taylorseer_hooks(model: Model) -> Peer:
+    """The TaylorSeer hook of diffusers, order 1, on every attention and feed-forward, in float32."""
+    config = TaylorSeerCacheConfig(
+        cache_interval=4,
+        disable_cache_before_step=1,
+        max_order=1,
+        taylor_factors_dtype=torch.float32,
+        cache_identifiers=[r"transformer_blocks\.\d+\.(attn1|ff)"],
+    )
+    return _hooked("diffusers TaylorSeer, order 1, attention + ff", model, config, "steps 0, 2, 6, 10, ...")
+
+
+def mag_cache(model: Model, steps: int) -> Peer:
+    """The MagCache of diffusers with all magnitude ratios 1, so that `max_skip_steps` alone sets the schedule."""
+    config = MagCacheConfig(
+        threshold=1.0, max_skip_steps=3, retention_ratio=0.0, num_inference_steps=steps, mag_ratios=[1.0] * steps
+    )
+    return _hooked("diffusers MagCache, ratios 1", model, config, "steps 0, 4, 8, ...")
+
+
+def first_block_cache(model: Model, threshold: float) -> Peer:
+    """The FirstBlockCache of diffusers; block 0 runs in every step and decides about the others."""
+    config = FirstBlockCacheConfig(threshold=threshold)
+    return _hooked("diffusers FirstBlockCache", model, config, f"threshold {threshold:.4g}")
+
+
+def find_first_block_threshold(model: Model, inputs: Inputs, computed: int) -> float:
+    """Return the threshold with which FirstBlockCache computes `computed` steps of the uncached trajectory.
+
+    Its rule is followed on the recorded residuals of block 0: a step is computed when the mean absolute change since
+    the last computed step, over the mean absolute residual there, is above the threshold.
+    """
+    residuals: list[Tensor] = []
+    block = model.transformer_blocks[0]
+    watched = block.register_forward_hook(lambda _, given, result: residuals.append(result - given[0]))
+    latents = inputs.noise
+    with torch.no_grad():
+        for step in range(len(inputs.timesteps)):
+            latents = latents - model(**inputs.call(latents, step)).sample / len(inputs.timesteps)
+    watched.remove()
+    distances = [[float((late - early).abs().mean() / early.abs().mean()) for late in residuals] for early in residuals]
+
+    def count(threshold: float) -> int:
+        last, found = 0, 1
+        for step in range(1, len(residuals)):
+            if distances[last][step] > threshold:
+                last, found = step, found + 1
+        return found
+
+    candidates = sorted({value for row in distances for value in row})
+    return min(candidates, key=lambda threshold: abs(count(threshold) - computed))
+
+
+def cache_dit_block(model: Model, computed: Sequence[int], steps: int, *, taylor: bool) -> Peer:
+    """cache-dit's DBCache F1B0: block 0 runs in every step; with `taylor`, the residual is extrapolated, order 1.
+
+    The computed steps are given as a mask; the difference of residuals is measured as always and never too large.
+
+    Raises:
+        MissingExtraError: cache-dit is not installed.
+    """
+    os.environ.setdefault("CACHE_DIT_LOG_LEVEL", "error")
+    try:
+        import cache_dit
+    except ImportError as error:
+        raise MissingExtraError(
+            'cache-dit is not installed, and this benchmark compares with it.\n  pip install "fouriercache[bench]"'
+        ) from error
+    copied = share_weights(model)
+    config = cache_dit.DBCacheConfig(
+        Fn_compute_blocks=1,
+        Bn_compute_blocks=0,
+        max_warmup_steps=1,
+        residual_diff_threshold=1e9,
+        num_inference_steps=steps,
+        steps_computation_mask=[int(step in computed) for step in range(steps)],
+        steps_computation_policy="dynamic",
+    )
+    calibrator = cache_dit.TaylorSeerCalibratorConfig(taylorseer_order=1) if taylor else None
+    cache_dit.enable_cache(copied, cache_config=config, calibrator_config=calibrator)
+    name = "cache-dit DBCache F1B0" + (" + TaylorSeer, order 1" if taylor else "")
+    return Peer(name, copied, nothing, copied._context_manager, "as given")
+
+
+def _hooked(name: str, model: Model, config: Any, schedule: str) -> Peer:
+    copied = share_weights(model)
+    copied.__class__ = _DiTWithCache
+    copied.enable_cache(config)
+    hooks = [module._diffusers_hook.hooks for module in copied.modules() if getattr(module, "_diffusers_hook", None)]
+
+    def call(**arguments: Tensor) -> Any:
+        context: AbstractContextManager[None] = copied.cache_context("both")
+        with context:
+            return copied(**arguments)
+
+    return Peer(name, call, copied._reset_stateful_cache, hooks, schedule)
+
+
+def held_bytes(holder: object) -> int:
+    """Bytes of the tensors that hang on an object, weights left out, every storage once."""
+    seen: set[int] = set()
+    storages: dict[int, int] = {}
+    todo = [holder]
+    while todo:
+        here = todo.pop()
+        if id(here) in seen or isinstance(here, torch.nn.Module | type):
+            continue
+        seen.add(id(here))
+        if isinstance(here, Tensor):
+            if here.numel() > 1:  # single numbers are settings, not features
+                storages[here.untyped_storage()._cdata] = here.untyped_storage().nbytes()
+        else:
+            todo.extend(_members(here))
+    return sum(storages.values())
+
+
+def _members(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return list(value.values())
+    if isinstance(value, list | tuple | set):
+        return list(value)
+    return list(getattr(value, "__dict__", {}).values())

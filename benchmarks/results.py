@@ -1,0 +1,165 @@
+"""What a benchmark found, as a table on the terminal, JSON and Markdown. No figure is typed by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from fouriercache.report.environment import describe_environment, find_version
+
+Row = Mapping[str, Any]
+Format = str
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: the key of its values, a heading, and how a number is written.
+
+    A value may be a spread (a dictionary with `median`, `low`, `high`): the median is shown with the quartiles behind.
+    """
+
+    key: str
+    heading: str
+    form: Format = ""
+
+    def write(self, row: Row, *, with_quartiles: bool = True) -> str:
+        """Return the row's value as text; what a row does not have is a dash."""
+        value = row.get(self.key)
+        if value is None:
+            return "-"
+        if isinstance(value, Mapping):
+            parts = [format(value[name], self.form) for name in ("median", "low", "high")]
+            return f"{parts[0]} [{parts[1]} .. {parts[2]}]" if with_quartiles else parts[0]
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        return format(value, self.form)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A target and what was measured: met when `value <= limit`."""
+
+    what: str
+    value: float
+    limit: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"what": self.what, "value": self.value, "limit": self.limit, "met": self.value <= self.limit}
+
+
+@dataclass
+class Result:
+    """What one script found.
+
+    Attributes:
+        name: of the script and of its files. about: what the rows mean, in words.
+        settings: sizes and counts that were asked for. columns: what the tables show of the rows.
+    """
+
+    name: str
+    title: str
+    about: str
+    settings: Mapping[str, Any]
+    columns: Sequence[Column]
+    rows: list[Row] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    began: str = field(default_factory=lambda: _now())
+    load_before: tuple[float, ...] = field(default_factory=os.getloadavg)
+
+    def write(self, folder: Path) -> None:
+        """Print the table, and write `<name>.json` and `<name>.md`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        found = self.as_dict()
+        (folder / f"{self.name}.json").write_text(json.dumps(found, indent=2) + "\n")
+        (folder / f"{self.name}.md").write_text(self.as_markdown(found))
+        self.show(found)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, with where it comes from."""
+        return {
+            "benchmark": self.name,
+            "title": self.title,
+            "about": self.about,
+            "began": self.began,
+            "ended": _now(),
+            "commit": _commit(),
+            "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+            "environment": describe_environment() | {"cache-dit": find_version("cache-dit") or "not installed"},
+            "load average": {"before": self.load_before, "after": os.getloadavg()},
+            "settings": self.settings,
+            "rows": self.rows,
+            "checks": [check.as_dict() for check in self.checks],
+        }
+
+    def as_markdown(self, found: Mapping[str, Any]) -> str:
+        """The same for readers."""
+        head = [column.heading for column in self.columns]
+        rule = [":--" if not column.form else "--:" for column in self.columns]
+        table = [head, rule, *([column.write(row) for column in self.columns] for row in self.rows)]
+        checks = [["target", "measured", "limit", "met"], [":--", "--:", "--:", ":--"]]
+        checks += [
+            [check.what, f"{check.value:.4g}", f"{check.limit:.4g}", "yes" if check.value <= check.limit else "no"]
+            for check in self.checks
+        ]
+        facts = {
+            "settings": ", ".join(f"{key} {value}" for key, value in self.settings.items()),
+            "began": found["began"],
+            "commit": found["commit"],
+            "command": f"`{found['command']}`",
+            **found["environment"],
+            "load average before, after": " and ".join(
+                ", ".join(f"{value:.1f}" for value in found["load average"][when]) for when in ("before", "after")
+            ),
+        }
+        parts = [f"# {self.title}", self.about, _lines(table)]
+        if self.checks:
+            parts.append(_lines(checks))
+        parts.append("\n".join(f"- {key}: {value}" for key, value in facts.items()))
+        parts.append(f"Written by `{found['command']}`; the whole of it is in `{self.name}.json`.")
+        return "\n\n".join(parts) + "\n"
+
+    def show(self, found: Mapping[str, Any]) -> None:
+        """Print the table, with medians alone, and the checks."""
+        console = Console(width=max(Console().width, 140))
+        table = Table(title=self.title, title_justify="left")
+        for column in self.columns:
+            table.add_column(column.heading, justify="right" if column.form else "left")
+        for row in self.rows:
+            table.add_row(*(column.write(row, with_quartiles=False) for column in self.columns))
+        console.print(table)
+        for check in found["checks"]:
+            mark = "[green]met[/green]" if check["met"] else "[red]missed[/red]"
+            console.print(f"{mark}  {check['what']}: {check['value']:.4g} (limit {check['limit']:.4g})")
+
+
+def _lines(cells: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _commit() -> str:
+    """The commit that was measured, and whether sources have changed since it."""
+    root = Path(__file__).parents[1]
+
+    def ask(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = ask("status", "--porcelain", "--", "fouriercache", "benchmarks/*.py")
+        return ask("rev-parse", "HEAD") + (" with changes" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "not in a git repository"

@@ -1,0 +1,216 @@
+"""What a cached step costs, over a full step of the original module.
+
+Every form of caching takes its turn in every round: one computed step and the three cached steps behind it, as at
+interval 4. Cached steps are timed through the optimised module as a user calls it, with all that its runtime does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import torch
+from common import (
+    FULL,
+    QUICK,
+    Denoiser,
+    Inputs,
+    Model,
+    Shape,
+    Spread,
+    build_model,
+    read_arguments,
+    share_weights,
+)
+from launches import CountCalls
+from results import Check, Column, Result, Row
+
+import fouriercache as fc
+
+STEPS = 50
+INTERVAL = 4
+METHODS: dict[str, Callable[..., fc.Method]] = {
+    "FORA": fc.FORA,
+    "TaylorSeer order 1": lambda **options: fc.TaylorSeer(order=1, **options),
+}
+LIMITS = {"stack": 0.015, "branch": 0.04}
+COLUMNS = (
+    Column("backend", "backend"),
+    Column("site", "sites"),
+    Column("method", "method"),
+    Column("prepared", "prepared"),
+    Column("cached_ms", "cached step, ms", ".2f"),
+    Column("cached_percent", "cached / full, %", ".2f"),
+    Column("cached_percent_of_compiled", "cached / compiled full, %", ".2f"),
+    Column("computed_percent", "computed / full, %", ".1f"),
+    Column("first_cached_ms", "first cached step, ms", ".1f"),
+    Column("launches_counted", "launches, by report", "d"),
+    Column("launches_measured", "launches, whole call", "d"),
+    Column("parameters_read", "weights read, MB", ".2f"),
+)
+
+
+def computed_steps(steps: int) -> tuple[int, ...]:
+    """Steps 0 and 1, which fill the history, and then one in four."""
+    return (0, *range(1, steps, INTERVAL))
+
+
+@dataclass
+class Turn:
+    """One form of caching, on its way through trajectory after trajectory."""
+
+    labels: dict[str, Any]
+    session: Any
+    inputs: Inputs
+    step: int = 0
+    cached: list[list[float]] = field(default_factory=list)
+    computed: list[float] = field(default_factory=list)
+    first_cached: list[float] = field(default_factory=list)
+
+    def call(self) -> float:
+        """Do the next step; return its seconds."""
+        arguments = self.inputs.call(self.inputs.noise, self.step)
+        started = time.perf_counter()
+        self.session(**arguments)
+        seconds = time.perf_counter() - started
+        self.step = (self.step + 1) % len(self.inputs.timesteps)
+        return seconds
+
+    def warm_up(self) -> None:
+        """Go through one trajectory; everything that is compiled has been, at the end of it."""
+        for step in range(len(self.inputs.timesteps)):
+            seconds = self.call()
+            if step == 2:
+                self.first_cached.append(seconds)
+
+    def take(self) -> None:
+        """Do one computed step and the cached ones behind it; those that begin a trajectory are not counted."""
+        steps = len(self.inputs.timesteps)
+        if self.step == steps - 1:
+            self.call()
+        if self.step == 0:
+            for _ in range(1 + INTERVAL):
+                self.call()
+        self.computed.append(self.call())
+        self.cached.append([self.call() for _ in range(INTERVAL - 1)])
+
+
+def build_turns(model: Model, shape: Shape, backend: str, steps: int) -> list[tuple[Turn, fc.OptimizedModule]]:
+    inputs = Inputs.draw(shape, steps)
+    found = []
+    for site, (name, method) in product(LIMITS, METHODS.items()):
+        chosen = method(site=site, schedule=fc.Table(computed_steps(steps)))
+        fast = fc.optimize(model, chosen, num_steps=steps, backend=backend, example_inputs=inputs.call(inputs.noise, 0))
+        for prepared in (False, True):
+            session = fast.new_session()
+            if prepared:
+                session.prepare(inputs.timesteps)
+            labels = {"backend": backend, "site": site, "method": name, "prepared": prepared}
+            found.append((Turn(labels, session, inputs), fast))
+    return found
+
+
+def count_launches(turn: Turn) -> int:
+    """ATen launches of one cached call, the runtime's own among them; the turn stands behind a computed step."""
+    with CountCalls() as calls:
+        turn.call()
+    return int(calls.launches)
+
+
+def describe(turn: Turn, fast: fc.OptimizedModule, full: list[float], compiled: list[float], launches: int) -> Row:
+    per_round = [sum(cached) / len(cached) for cached in turn.cached]
+
+    def over(values: list[float], reference: list[float]) -> dict[str, float]:
+        return Spread.of([v / r for v, r in zip(values, reference, strict=True)]).times(100).as_dict()
+
+    report = fast.report
+    cost = (report.moving if turn.labels["prepared"] else report.modes)["reuse"]
+    return {
+        **turn.labels,
+        "cached_ms": Spread.of(per_round).times(1e3).as_dict(),
+        "cached_percent": over(per_round, full),
+        "cached_percent_of_compiled": over(per_round, compiled) if compiled else None,
+        "computed_percent": over(turn.computed, full),
+        "first_cached_ms": Spread.of(turn.first_cached).times(1e3).median,
+        "launches_counted": cost.launches,
+        "launches_measured": launches,
+        "parameters_read": cost.parameters_read / 1e6,
+    }
+
+
+@torch.no_grad()
+def main() -> None:
+    asked = read_arguments(__doc__)
+    shape, rounds, steps = (QUICK, 2, 10) if asked.quick else (FULL, 24, STEPS)
+    backends = ("eager",) if asked.quick else ("eager", "inductor")
+    model = build_model(shape)
+    result = Result(
+        "step_cost",
+        "Cost of a cached step",
+        "Time of a cached step over that of a full step, the original module's forward, in the same round; median and "
+        "quartiles over the rounds. With `prepare`, what depends on timestep and class alone has been computed for "
+        "all steps in one batch, at the first cached step. Launches by the report are those of the cached graph "
+        "alone; those of the whole call have the runtime's own in them, such as the look for NaN.",
+        {"model": shape.name, "batch": 2, "rounds": rounds, "interval": INTERVAL, "dtype": "float32"},
+        COLUMNS,
+    )
+    inputs = Inputs.draw(shape, steps)
+    call = inputs.call(inputs.noise, 1)
+    originals: dict[str, Denoiser] = {"eager": model}
+    if "inductor" in backends:
+        originals["inductor"] = torch.compile(share_weights(model))
+    turns = [pair for backend in backends for pair in build_turns(model, shape, backend, steps)]
+    for turn, _ in turns:
+        turn.warm_up()
+    launches = []
+    for turn, _ in turns:
+        for _ in range(3):
+            turn.call()
+        launches.append(count_launches(turn) if turn.labels["backend"] == "eager" else None)
+        while turn.step:
+            turn.call()
+    full: dict[str, list[float]] = {name: [] for name in originals}
+    for original in originals.values():
+        original(**call)
+    for number in range(rounds):
+        seconds: dict[str, list[float]] = {name: [] for name in originals}
+        order = turns[number % len(turns) :] + turns[: number % len(turns)]
+        for position, (turn, _) in enumerate(order):
+            if position % (len(order) // 2) == 0:
+                for name, original in originals.items():
+                    started = time.perf_counter()
+                    original(**call)
+                    seconds[name].append(time.perf_counter() - started)
+            turn.take()
+        for name, values in seconds.items():
+            full[name].append(sum(values) / len(values))
+    with CountCalls() as calls:
+        model(**call)
+    for name, values in full.items():
+        ratios = [v / f for v, f in zip(values, full["eager"], strict=True)]
+        result.rows.append(
+            {
+                "backend": name,
+                "site": "-",
+                "method": "original module",
+                "cached_ms": Spread.of(values).times(1e3).as_dict(),
+                "computed_percent": Spread.of(ratios).times(100).as_dict(),
+                "launches_measured": calls.launches if name == "eager" else None,
+                "parameters_read": sum(p.numel() * p.element_size() for p in model.parameters()) / 1e6,
+            }
+        )
+    for (turn, fast), count in zip(turns, launches, strict=True):
+        result.rows.append(describe(turn, fast, full["eager"], full.get("inductor", []), count))  # type: ignore[arg-type]
+    for row in result.rows:
+        if row.get("prepared") or row["site"] == "stack":
+            how = "prepared" if row["prepared"] else "not prepared"
+            what = f"{row['backend']}, {row['site']} sites, {row['method']}, {how}: cached over full"
+            result.checks.append(Check(what, row["cached_percent"]["median"] / 100, LIMITS[row["site"]]))
+    result.write(asked.out)
+
+
+if __name__ == "__main__":
+    main()

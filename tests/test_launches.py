@@ -1,0 +1,101 @@
+"""Launches of a cached step and sites found, as functions of depth and history: a pass that stops matching is seen."""
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
+from launches import CountCalls
+from torch import Tensor
+
+import fouriercache as fc
+from fouriercache.capture import Capture, capture
+from fouriercache.cost import cost_of
+from fouriercache.passes.pipeline import build_steps
+from fouriercache.program import Program
+
+DEPTHS = (1, 2, 5)
+ORDERS = (0, 1, 3)
+FRAME = 8
+"""Launches outside the blocks: patch convolution, position, norm, scale, shift, projection, unpatching, and one copy
+of the stream out of the convolution's layout into that of the cached features."""
+
+
+@pytest.fixture(scope="module", params=DEPTHS)
+def captured(request: pytest.FixtureRequest) -> tuple[int, Capture]:
+    depth: int = request.param
+    torch.manual_seed(0)
+    model: DiTTransformer2DModel = DiTTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        in_channels=4,
+        num_layers=depth,
+        sample_size=8,
+        patch_size=2,
+        num_embeds_ada_norm=10,
+    )
+    model.eval()
+    call = {
+        "hidden_states": torch.randn(2, 4, 8, 8),
+        "timestep": torch.tensor([5, 5]),
+        "class_labels": torch.tensor([1, 10]),
+    }
+    return depth, capture(model, call)
+
+
+def reuse_programs(found: Capture, site: str, order: int) -> Mapping[str, Program]:
+    method = fc.Method("test", site, fc.Interval(2), fc.Taylor(order))
+    parts = build_steps(found, method).modes["reuse"]
+    return {"context": parts.context, "timed": parts.timed, "moving": parts.moving}
+
+
+def count_by_running(program: Program) -> int:
+    inputs = [torch.ones([2 if not isinstance(n, int) else n for n in value.shape], dtype=value.dtype)
+              for value in (node.meta["val"] for node in program.placeholders)]  # fmt: skip
+    assert all(isinstance(tensor, Tensor) for tensor in inputs)
+    module = program.module()
+    with torch.no_grad(), CountCalls() as calls:
+        module(*inputs)
+    return int(calls.launches)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_stack_sites_launch_the_frame_and_one_update_for_each_kept_step(captured: tuple[int, Capture], order: int):
+    _, found = captured
+    moving = reuse_programs(found, "stack", order)["moving"]
+    assert cost_of(moving).launches == count_by_running(moving) == FRAME + (order + 1)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_branch_sites_launch_one_update_for_each_branch_and_kept_step(captured: tuple[int, Capture], order: int):
+    depth, found = captured
+    moving = reuse_programs(found, "branch", order)["moving"]
+    # and one product of all gates with all coefficients
+    assert cost_of(moving).launches == count_by_running(moving) == FRAME + 1 + 2 * depth * (order + 1)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_block_sites_launch_one_update_for_each_block_and_kept_step(captured: tuple[int, Capture], order: int):
+    depth, found = captured
+    moving = reuse_programs(found, "block", order)["moving"]
+    assert cost_of(moving).launches == count_by_running(moving) == FRAME + depth * (order + 1)
+
+
+@pytest.mark.parametrize("site", ["branch", "block", "stack"])
+def test_a_prepared_step_reads_no_weight_of_any_block(captured: tuple[int, Capture], site: str):
+    _, found = captured
+    moving = reuse_programs(found, site, order=1)["moving"]
+    read = {str(node.meta["source"]) for node in moving.graph.find_nodes(op="get_attr")}
+    assert not any("blocks" in name for name in read)
+
+
+def test_a_full_step_is_counted_alike_on_the_graph_and_while_it_runs(captured: tuple[int, Capture]):
+    _, found = captured
+    whole = build_steps(found, fc.FORA(2, site="stack")).modes["compute"].whole
+    assert cost_of(whole).launches == count_by_running(whole)
+
+
+def test_sites_found_grow_with_depth(captured: tuple[int, Capture]):
+    depth, found = captured
+    sites = build_steps(found, fc.FORA(2, site="stack")).canonical.found
+    assert {kind: len(of_kind) for kind, of_kind in sites.items()} == {"branch": 2 * depth, "block": depth, "stack": 1}
