@@ -73,6 +73,8 @@ class Conditioning:
     def __init__(self, context: Executable, timed: Executable, *, has_batch: bool) -> None:
         self._context, self._timed = context, timed
         self.has_batch = has_batch
+        self._is_checked = False  # whether a batch has been compared with a step alone
+        self._row_bytes: int | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -105,14 +107,18 @@ class Conditioning:
         return {**kept.context, **found}
 
     def _run_batch(self, kept: Hoisted, named: Mapping[str, Tensor], stamp_name: str, ahead: Sequence[float]) -> None:
-        """Fill `kept.timed` for all timesteps of `ahead`; each row of the batch must come out as it would alone."""
+        """Fill `kept.timed` for all timesteps of `ahead`; each row of the batch must come out as it would alone.
+
+        The first batch of all is compared with a step that ran alone.
+        """
         assert kept.context is not None
         given = {**named, **_as_inputs(kept.context)}
         sample = given[stamp_name]
         batch = sample.shape[0]
-        single = _run(self._timed, given)
-        size = sum(value.numel() * value.element_size() for value in single.values()) * len(ahead)
-        if size > _LARGEST_BATCH:
+        single = None if self._is_checked else _run(self._timed, given)
+        if single is not None:
+            self._row_bytes = sum(value.numel() * value.element_size() for value in single.values()) // batch
+        if self._row_bytes is None or self._row_bytes * batch * len(ahead) > _LARGEST_BATCH:
             return
         rows = torch.tensor(list(ahead), device=sample.device).to(sample.dtype)
         wide = {
@@ -124,9 +130,11 @@ class Conditioning:
         parts = {name: value.unflatten(0, (len(ahead), batch)) for name, value in _run(self._timed, wide).items()}
         stamps = [(value,) for value in rows.tolist()]
         mine = tuple(sample.tolist())[:1]
-        if mine in stamps and not _agree({n: p[stamps.index(mine)] for n, p in parts.items()}, single):
-            self.has_batch = False  # rows are not independent in this model: each step computes its own
-            return
+        if single is not None and mine in stamps:
+            if not _agree({n: p[stamps.index(mine)] for n, p in parts.items()}, single):
+                self.has_batch = False  # rows are not independent in this model: each step computes its own
+                return
+            self._is_checked = True
         for position, stamp in enumerate(stamps):
             kept.timed[stamp] = {name: part[position] for name, part in parts.items()}
 
