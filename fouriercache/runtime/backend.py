@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, fx, nn
 
-from fouriercache.errors import CaptureError, MethodError
+from fouriercache.errors import CaptureError, LoweringError, MethodError
+from fouriercache.extras import import_extra
 from fouriercache.program import Program
 
 _Runner = Callable[..., tuple[Tensor, ...]]
@@ -46,13 +47,24 @@ class _InductorBackend:
 
 _BACKENDS: dict[str, Callable[[], Backend]] = {"eager": _EagerBackend, "inductor": _InductorBackend}
 
+_NEEDS = {"onnxruntime": ("onnx", "onnxscript", "onnxruntime"), "tensorrt": ("tensorrt",)}
+"""Engines the package is made for and does not run yet, and the optional packages each needs."""
+
 
 def backend_from_name(name: str) -> Backend:
     """Return the backend called `name`.
 
     Raises:
         MethodError: there is none of that name.
+        MissingExtraError, LoweringError: it is one of the engines that a later version will run.
     """
+    if name in _NEEDS:
+        for package in _NEEDS[name]:
+            import_extra(package)
+        raise LoweringError(
+            f"the backend {name!r} is not part of this version, which runs torch graphs alone.\n"
+            f"  Use one of: {', '.join(_BACKENDS)}."
+        )
     if name not in _BACKENDS:
         raise MethodError(f"unknown backend {name!r}.\n  Use one of: {', '.join(_BACKENDS)}.")
     return _BACKENDS[name]()

@@ -1,0 +1,35 @@
+"""Optional dependencies: which extra brings a package, and the error when it is not there."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+from fouriercache.errors import MissingExtraError
+
+EXTRA_OF = {
+    "onnx": "onnx",
+    "onnxscript": "onnx",
+    "onnxruntime": "onnx",
+    "tensorrt": "gpu",
+    "tensorrt_rtx_bindings": "rtx",
+}
+"""Import name of an optional package -> the extra of ours that installs it."""
+
+
+def import_extra(name: str) -> ModuleType:
+    """Import an optional package.
+
+    Raises:
+        MissingExtraError: it is not installed; names the extra that brings it.
+    """
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        extra = EXTRA_OF[name]
+        raise MissingExtraError(
+            f"{name} is not installed, and this needs it.\n"
+            f"  Install the extra that brings it: pip install 'fouriercache[{extra}]'."
+        ) from error
