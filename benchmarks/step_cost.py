@@ -79,12 +79,19 @@ class Turn:
         self.step = (self.step + 1) % len(self.inputs.timesteps)
         return seconds
 
-    def warm_up(self) -> None:
-        """Go through one trajectory; everything that is compiled has been, at the end of it."""
-        for step in range(len(self.inputs.timesteps)):
-            seconds = self.call()
-            if step == 2:
-                self.first_cached.append(seconds)
+    def warm_up(self) -> int:
+        """Go through the first two intervals; everything that is compiled has been, at the end of it.
+
+        Returns the ATen launches of one cached call, the runtime's own among them; 0 for what is compiled.
+        """
+        for _ in range(2 * INTERVAL):
+            self.call()
+        if self.labels["backend"] != "eager":
+            self.call()
+            return 0
+        with CountCalls() as calls:
+            self.call()
+        return int(calls.launches)
 
     def take(self) -> None:
         """Do one computed step and the cached ones behind it; those that begin a trajectory are not counted."""
@@ -92,8 +99,8 @@ class Turn:
         if self.step == steps - 1:
             self.call()
         if self.step == 0:
-            for _ in range(1 + INTERVAL):
-                self.call()
+            begun = [self.call() for _ in range(1 + INTERVAL)]
+            self.first_cached.append(begun[2])
         self.computed.append(self.call())
         self.cached.append([self.call() for _ in range(INTERVAL - 1)])
 
@@ -113,13 +120,6 @@ def build_turns(model: Model, shape: Shape, backend: str, steps: int) -> list[tu
     return found
 
 
-def count_launches(turn: Turn) -> int:
-    """ATen launches of one cached call, the runtime's own among them; the turn stands behind a computed step."""
-    with CountCalls() as calls:
-        turn.call()
-    return int(calls.launches)
-
-
 def describe(turn: Turn, fast: fc.OptimizedModule, full: list[float], compiled: list[float], launches: int) -> Row:
     per_round = [sum(cached) / len(cached) for cached in turn.cached]
 
@@ -134,9 +134,9 @@ def describe(turn: Turn, fast: fc.OptimizedModule, full: list[float], compiled: 
         "cached_percent": over(per_round, full),
         "cached_percent_of_compiled": over(per_round, compiled) if compiled else None,
         "computed_percent": over(turn.computed, full),
-        "first_cached_ms": Spread.of(turn.first_cached).times(1e3).median,
+        "first_cached_ms": Spread.of(turn.first_cached).times(1e3).as_dict(),
         "launches_counted": cost.launches,
-        "launches_measured": launches,
+        "launches_measured": launches or None,
         "parameters_read": cost.parameters_read / 1e6,
     }
 
@@ -144,7 +144,7 @@ def describe(turn: Turn, fast: fc.OptimizedModule, full: list[float], compiled: 
 @torch.no_grad()
 def main() -> None:
     asked = read_arguments(__doc__)
-    shape, rounds, steps = (QUICK, 2, 10) if asked.quick else (FULL, 24, STEPS)
+    shape, rounds, steps = (QUICK, 2, 14) if asked.quick else (FULL, 24, STEPS)
     backends = ("eager",) if asked.quick else ("eager", "inductor")
     model = build_model(shape)
     result = Result(
@@ -163,15 +163,7 @@ def main() -> None:
     if "inductor" in backends:
         originals["inductor"] = torch.compile(share_weights(model))
     turns = [pair for backend in backends for pair in build_turns(model, shape, backend, steps)]
-    for turn, _ in turns:
-        turn.warm_up()
-    launches = []
-    for turn, _ in turns:
-        for _ in range(3):
-            turn.call()
-        launches.append(count_launches(turn) if turn.labels["backend"] == "eager" else None)
-        while turn.step:
-            turn.call()
+    launches = [turn.warm_up() for turn, _ in turns]
     full: dict[str, list[float]] = {name: [] for name in originals}
     for original in originals.values():
         original(**call)
@@ -203,7 +195,7 @@ def main() -> None:
             }
         )
     for (turn, fast), count in zip(turns, launches, strict=True):
-        result.rows.append(describe(turn, fast, full["eager"], full.get("inductor", []), count))  # type: ignore[arg-type]
+        result.rows.append(describe(turn, fast, full["eager"], full.get("inductor", []), count))
     for row in result.rows:
         if row.get("prepared") or row["site"] == "stack":
             how = "prepared" if row["prepared"] else "not prepared"
