@@ -67,12 +67,13 @@ class Conditioning:
 
     Args:
         context, timed: the two parts.
-        has_batch: whether the timed part can serve many timesteps in one batch.
+        rows: the timed part's inputs that have a row for each sample; None when it cannot serve many timesteps in one
+            batch.
     """
 
-    def __init__(self, context: Executable, timed: Executable, *, has_batch: bool) -> None:
+    def __init__(self, context: Executable, timed: Executable, rows: frozenset[str] | None) -> None:
         self._context, self._timed = context, timed
-        self.has_batch = has_batch
+        self._rows = rows
         self._is_checked = False  # whether a batch has been compared with a step alone
         self._row_bytes: int | None = None
 
@@ -86,12 +87,17 @@ class Conditioning:
     ) -> dict[str, Tensor]:
         """Return every hoisted value of a step by name.
 
+        With gradients enabled nothing is kept: a graph serves one backward pass, and one step.
+
         Args:
             kept: read and filled.
             named: the call's inputs by name.
             stamp_name: the name of the timestep input. stamp: its values.
             ahead: timesteps of the trajectory's steps that this mode will serve, to be computed in one batch.
         """
+        if torch.is_grad_enabled():
+            context = _run(self._context, named)
+            return {**context, **_run(self._timed, {**named, **_as_inputs(context)})}
         weights = self._context.version() + self._timed.version()
         if weights != kept.weights:
             kept.weights, kept.context = weights, None
@@ -99,14 +105,21 @@ class Conditioning:
         if kept.context is None:
             kept.context = _run(self._context, named)
         found = kept.timed.get(stamp)
-        if found is None and ahead and self.has_batch and len(stamp) == 1:
-            self._run_batch(kept, named, stamp_name, ahead)
+        if found is None and ahead and self._rows is not None and len(stamp) == 1:
+            self._run_batch(kept, named, stamp_name, ahead, self._rows)
             found = kept.timed.get(stamp)
         if found is None:
             found = kept.timed[stamp] = _run(self._timed, {**named, **_as_inputs(kept.context)})
         return {**kept.context, **found}
 
-    def _run_batch(self, kept: Hoisted, named: Mapping[str, Tensor], stamp_name: str, ahead: Sequence[float]) -> None:
+    def _run_batch(
+        self,
+        kept: Hoisted,
+        named: Mapping[str, Tensor],
+        stamp_name: str,
+        ahead: Sequence[float],
+        with_rows: frozenset[str],
+    ) -> None:
         """Fill `kept.timed` for all timesteps of `ahead`; each row of the batch must come out as it would alone.
 
         The first batch of all is compared with a step that ran alone.
@@ -121,18 +134,16 @@ class Conditioning:
         if self._row_bytes is None or self._row_bytes * batch * len(ahead) > _LARGEST_BATCH:
             return
         rows = torch.tensor(list(ahead), device=sample.device).to(sample.dtype)
-        wide = {
-            name: value.repeat(len(ahead), *[1] * (value.ndim - 1)) if value.ndim and value.shape[0] == batch else value
-            for name, value in given.items()
-            if any(name == wanted.name for wanted in self._timed.inputs)
-        }
+        wide = dict(given)
+        for name in with_rows:
+            wide[name] = given[name].repeat(len(ahead), *[1] * (given[name].ndim - 1))
         wide[stamp_name] = rows.repeat_interleave(batch)
         parts = {name: value.unflatten(0, (len(ahead), batch)) for name, value in _run(self._timed, wide).items()}
         stamps = [(value,) for value in rows.tolist()]
         mine = tuple(sample.tolist())[:1]
         if single is not None and mine in stamps:
             if not _agree({n: p[stamps.index(mine)] for n, p in parts.items()}, single):
-                self.has_batch = False  # rows are not independent in this model: each step computes its own
+                self._rows = None  # rows are not independent in this model: each step computes its own
                 return
             self._is_checked = True
         for position, stamp in enumerate(stamps):

@@ -39,6 +39,8 @@ class _Pass:
 class Request:
     """One request's own state; call it like the model. One thread at a time; other threads take other requests.
 
+    Gradients flow through the step that is called, not through the features kept of earlier ones.
+
     Made by `fast.new_session()`; `fast(...)` itself uses one of its own for each thread.
     """
 
