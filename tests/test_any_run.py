@@ -74,7 +74,7 @@ def test_any_run_of_trajectories_gives_what_brute_force_gives(fast, runs):
     session = fast.new_session()
     fell_short, names = 0, None
     for each in runs:
-        # Refused, and tested elsewhere: the same shortfall twice; other passes after a run broken off in its first step.
+        # Refused, and tested elsewhere: the same shortfall twice; other passes after a run broken off at its first step
         if each.resets or each.steps == fell_short or (fell_short == 1 and each.contexts != names):
             session.reset()
         if each.prepares:

@@ -273,16 +273,23 @@ def test_runs_in_inference_mode(fast, expected):
     assert is_same(denoise(session), expected)
 
 
-def test_runs_with_gradients_enabled_and_keeps_no_graph(fast, expected):
-    session = fast.new_session()
-    x = noise().requires_grad_()
-    out = session(**step_inputs(x, 900, labels())).sample
-    out.sum().backward()
-    assert x.grad is not None
+@pytest.mark.parametrize("is_prepared", [False, True])
+def test_gradients_flow_through_a_step_and_stop_at_what_is_kept(fast, is_prepared):
+    session, wanted = fast.new_session(), BruteForce(fast.model)
+    if is_prepared:
+        session.prepare(TIMESTEPS)
+    for timestep in TIMESTEPS:
+        found: list[Any] = []
+        for model in (session, wanted):
+            x = noise().requires_grad_()
+            model(**step_inputs(x, timestep, labels())).sample.square().sum().backward()
+            found.append(x.grad)
+        assert distance(found[:1], found[1:]) < ROUNDING
+        for kept in wanted.kept.values():
+            kept[:] = [(step, feature.detach()) for step, feature in kept]
     held = [tensor for state in session._passes.values() for values in state.ring for tensor in values]
     assert held
     assert not any(tensor.requires_grad for tensor in held)
-    assert torch.equal(out, expected[0])
 
 
 def test_many_trajectories_hold_no_more_than_one(fast):
