@@ -22,15 +22,15 @@ class StepPrograms:
         context: what depends on conditioning alone; runs once for a conditioning.
         timed: what depends on the timestep as well; runs once for a (timestep, conditioning) pair.
         moving: the rest; runs in every call.
-        batch: whether `timed` computes each row of its batch by itself as far as its shapes tell, so that all steps
-            of a trajectory can be one batch.
+        rows: names of the inputs of `timed` that have a row for each sample. None when its shapes tell that all steps
+            of a trajectory cannot be one batch.
     """
 
     whole: Program
     context: Program
     timed: Program
     moving: Program
-    batch: bool
+    rows: frozenset[str] | None
 
 
 @dataclass(frozen=True)

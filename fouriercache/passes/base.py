@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from fouriercache.errors import PassError
 from fouriercache.passes.edit import fake_result
-from fouriercache.program import NoMatch, Program
+from fouriercache.program import NoMatch, Program, value_of
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Pass(ABC):
         after.verify()
         if (before.text() != after.text()) != (count > 0):
             raise PassError(f"{self!r} says {count} rewrites, but the graph text is {_changed(before, after)}")
-        _check_types(after)
+        _check_types(before, after)
         if _caller_inputs(before) != _caller_inputs(after):
             raise PassError(f"{self!r} changed the caller's inputs to {_caller_inputs(after)}")
         if _caller_outputs(before) != _caller_outputs(after):
@@ -119,20 +119,29 @@ def _aliased(program: Program) -> set[str]:
     return {node.name for node in program.results if node in inputs}
 
 
-def _check_types(program: Program) -> None:
-    """Compare the fake value of every call with what its target gives for the fake values of its arguments.
+def _check_types(before: Program, after: Program) -> None:
+    """Compare the fake value of every call that is new or reads something new with what its target gives.
 
     Raises:
         PassError: a value's shape or dtype is not what the call computes.
     """
-    for node in (node for graph in program.graphs() for node in graph.nodes if node.op == "call_function"):
-        if isinstance(node.target, torch._ops.HigherOrderOperator):
+    known = {node.name: node for node in before.calls()}
+    for node in (node for graph in after.graphs() for node in graph.nodes if node.op == "call_function"):
+        if isinstance(node.target, torch._ops.HigherOrderOperator) or _is_same(known.get(node.name), node):
             continue
         have = fake_result(node)
         if _types(have) != _types(node.meta["val"]):
             raise PassError(
                 f"{node.name} = {node.target} carries the type {_types(node.meta['val'])}, it computes {_types(have)}"
             )
+
+
+def _is_same(old: fx.Node | None, new: fx.Node) -> bool:
+    """Whether a call and what it reads are what they were: values are compared by identity."""
+    if old is None or (old.target, str(old.args), str(old.kwargs)) != (new.target, str(new.args), str(new.kwargs)):
+        return False
+    pairs = zip((old, *old.all_input_nodes), (new, *new.all_input_nodes), strict=True)
+    return all(value_of(a) is value_of(b) for a, b in pairs)
 
 
 def _types(value: Any) -> list[Any]:

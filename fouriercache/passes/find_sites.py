@@ -34,13 +34,16 @@ class FindSites(Pass):
     Keeps: 1. an add whose spine is no ancestor of the branch inside the block (a position embedding, a modulation).
            2. a residual without matrix product in its branch.
            3. a residual nested in a branch.
+           4. the sites of a program that has slots.
     Error: exact.
     """
 
     def rewrite(self, program: Program) -> int:
+        if program.history:
+            return 0
         blocks = label_blocks(program)
         per_block = [(block, block_streams(block)) for block in blocks]
-        branch, whole = [], []
+        branch, whole = list[Site](), list[Site]()
         names: dict[str, int] = {}
         for block, streams in per_block:
             residuals = sorted(
@@ -48,13 +51,7 @@ class FindSites(Pass):
             )
             branch += [_branch_site(block, residual, names) for residual in residuals]
             for stream in streams:
-                site = _difference_site("block", block.path, stream, names)
-                if isinstance(site, Site):
-                    whole.append(site)
-                else:
-                    self.refuse(program, site)
-                if stream.broken is not None:
-                    self.refuse(program, stream.broken)
+                whole += self._proved(program, _difference_site("block", block.path, stream, names))
         used = [(block, streams) for block, streams in per_block if any(stream.residuals for stream in streams)]
         found = {"branch": tuple(branch), "block": tuple(whole), "stack": self._stack_sites(program, used, names)}
         facts = tuple(block.facts for block, _ in used)
@@ -79,12 +76,15 @@ class FindSites(Pass):
     ) -> tuple[Site, ...]:
         sites: list[Site] = []
         for stream in stack_streams([block for block, _ in used], {b.path: s for b, s in used}):
-            site = _difference_site("stack", "", stream, names)
-            if isinstance(site, Site):
-                sites.append(site)
-            else:
-                self.refuse(program, site)
+            sites += self._proved(program, _difference_site("stack", "", stream, names))
         return tuple(sites)
+
+    def _proved(self, program: Program, site: Site | NoMatch) -> list[Site]:
+        """The site in a list; if there is none, record why."""
+        if isinstance(site, Site):
+            return [site]
+        self.refuse(program, site)
+        return []
 
 
 def _branch_site(block: BlockGraph, residual: Residual, names: dict[str, int]) -> Site:

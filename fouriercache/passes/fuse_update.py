@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import fx
@@ -11,6 +12,7 @@ from fouriercache import ops
 from fouriercache.errors import PassError
 from fouriercache.passes.base import Pass
 from fouriercache.passes.edit import insert_before, insert_layout, replace_uses
+from fouriercache.passes.hoist_conditioning import require_order
 from fouriercache.passes.match import CASTS
 from fouriercache.passes.remove_dead import RemoveDead
 from fouriercache.passes.scales import Scales
@@ -52,10 +54,14 @@ class FuseUpdate(Pass):
           %4: f32[2,8] = addcmul.default(%0, %1, %3)
           return [%4]
 
-    Requires: nothing.
+    Requires: `HoistConditioning`.
     Keeps: 1. a prediction that something else reads as well, or that no add reads: it becomes a weighted sum.
     Error: rounding; the sum is taken in another order.
     """
+
+    def requires(self, program: Program) -> None:
+        if program.graph.find_nodes(op="call_function", target=ops.predict):
+            require_order(program, "FuseUpdate")
 
     def rewrite(self, program: Program) -> int:
         predictions = list(program.graph.find_nodes(op="call_function", target=ops.predict))
@@ -130,21 +136,18 @@ def _rewrite(update: _Update, scales: Scales) -> None:
 
 def _weighted_sum(predicted: fx.Node, scales: Scales) -> None:
     """Write a prediction that is not added to a stream as `c_0 slot_0 + c_1 slot_1 + ...`."""
-    lookup, want = predicted.args[0], tensor_of(predicted)
-    assert isinstance(lookup, fx.Node)
-    assert want is not None
-    slots: list[fx.Node] = list(lookup.args[0])  # type: ignore[arg-type]
+    lookup: Any = predicted.args[0]
+    want = value_of(predicted).dtype
     total: fx.Node | None = None
-    for k, slot in enumerate(slots):
+    for k, slot in enumerate(lookup.args[0]):
         wide = slot
-        if want.dtype in (torch.float16, torch.bfloat16):
+        if want in (torch.float16, torch.bfloat16):
             wide = insert_before(predicted, aten.to.dtype, slot, torch.float32)
         if total is None:
             total = insert_before(predicted, aten.mul.Tensor, wide, scales.plain(k))
         else:
             total = insert_before(predicted, aten.addcmul.default, total, wide, scales.plain(k))
     assert total is not None
-    have = tensor_of(total)
-    if have is not None and have.dtype != want.dtype:
-        total = insert_before(predicted, aten.to.dtype, total, want.dtype)
+    if value_of(total).dtype != want:
+        total = insert_before(predicted, aten.to.dtype, total, want)
     replace_uses(predicted, total)

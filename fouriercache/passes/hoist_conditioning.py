@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import dropwhile
 
 import torch
 from torch import fx
 
+from fouriercache.errors import PreconditionError
 from fouriercache.passes.base import Pass
 from fouriercache.passes.edit import insert_before, replace_uses
 from fouriercache.passes.match import descendants
@@ -75,6 +77,18 @@ def hoistable(program: Program, moving: tuple[Role, ...]) -> list[fx.Node]:
             changing.add(node)
             todo.extend(node.users)
     return [node for node in program.calls() if node not in changing]
+
+
+def require_order(program: Program, asker: str) -> None:
+    """Raise `PreconditionError` when there is a call that `HoistConditioning` would move."""
+    fixed = set(hoistable(program, MOVING))
+    behind = dropwhile(lambda node: node in fixed, program.calls())
+    late = next((node for node in behind if node in fixed), None)
+    if late is not None:
+        raise PreconditionError(
+            f"{asker} puts calls ahead of the blocks, but {late.name}, which they read, stands among the blocks.\n"
+            "  Run HoistConditioning first."
+        )
 
 
 def _free_sizes(program: Program) -> int:

@@ -38,7 +38,7 @@ class InsertGate(Pass):
           %7: f32[2,8] = fouriercache.select(%3, %4, %6)
           return [%7, %4]
 
-    Requires: `InsertPredictor`.
+    Requires: `InsertPredictor`, and not yet `SpecializeStep`.
     Keeps: 1. a program that has a gate.
            2. what is kept: slots always receive the computed value.
     Error: exact.
@@ -48,6 +48,13 @@ class InsertGate(Pass):
         if not program.inputs_of("coefficients"):
             raise PreconditionError(
                 "InsertGate needs predictions to choose from, found none.\n  Run InsertPredictor first."
+            )
+        nodes = program.named()
+        gone = [site.name for site in program.sites if site.value not in nodes]
+        if gone and not program.inputs_of("refresh"):
+            raise PreconditionError(
+                f"InsertGate needs both alternatives, but the computed value of {gone[0]} is gone.\n"
+                "  Run it before SpecializeStep."
             )
 
     def rewrite(self, program: Program) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import fx
+
 from fouriercache.capture import Capture
 from fouriercache.errors import UnsupportedModelError
 from fouriercache.methods import Method
@@ -20,7 +22,7 @@ from fouriercache.passes.remove_dead import RemoveDead
 from fouriercache.passes.remove_noops import RemoveNoops
 from fouriercache.passes.specialize_step import SpecializeStep
 from fouriercache.passes.split import split
-from fouriercache.program import NoMatch, Output, Program, TokenGrid, tensor_of
+from fouriercache.program import NoMatch, Output, Program, TokenGrid, sizes_of, tensor_of
 from fouriercache.steps import MODES, Mode, StepPrograms, Steps
 
 
@@ -125,15 +127,21 @@ def cut(whole: Program) -> StepPrograms:
     timed.set_outputs([node for node, _ in kept], [Output(o.name, "hoisted") for _, o in kept])
     for part in (context, timed, moving):
         part.verify()
-    return StepPrograms(whole, context, timed, moving, _has_batch(timed))
+    return StepPrograms(whole, context, timed, moving, _rows_of(timed))
 
 
-def _has_batch(timed: Program) -> bool:
-    """Whether the timestep and every result lead with one and the same dynamic size."""
+def _rows_of(timed: Program) -> frozenset[str] | None:
+    """Names of the inputs that lead with the timestep's dynamic size; None unless every result does, too."""
     stamps = timed.inputs_of("timestep")
     tensor = tensor_of(stamps[0]) if stamps else None
-    if tensor is None or tensor.ndim != 1 or isinstance(tensor.shape[0], int):
-        return False
-    batch = str(tensor.shape[0])
-    results = [tensor_of(node) for node in timed.results]
-    return all(r is not None and r.ndim > 0 and str(r.shape[0]) == batch for r in results)
+    if tensor is None or tensor.ndim != 1 or isinstance(sizes_of(tensor)[0], int):
+        return None
+    batch = sizes_of(tensor)[0]
+
+    def has_rows(node: fx.Node) -> bool:
+        value = tensor_of(node)
+        return value is not None and value.ndim > 0 and sizes_of(value)[0] == batch
+
+    if not all(has_rows(node) for node in timed.results):
+        return None
+    return frozenset(node.name for node in timed.placeholders if has_rows(node))

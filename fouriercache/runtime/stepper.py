@@ -82,7 +82,7 @@ class _ModeRunner:
         self.conditioning = Conditioning(
             Executable(programs.context, model, backend),
             Executable(programs.timed, model, backend),
-            has_batch=programs.batch,
+            programs.rows,
         )
         self._moving = Executable(programs.moving, model, backend)
         self._results = sum(output.role == "result" for output in programs.moving.outputs)
