@@ -138,16 +138,12 @@ def _weighted_sum(predicted: fx.Node, scales: Scales) -> None:
     """Write a prediction that is not added to a stream as `c_0 slot_0 + c_1 slot_1 + ...`."""
     lookup: Any = predicted.args[0]
     want = value_of(predicted).dtype
-    total: fx.Node | None = None
-    for k, slot in enumerate(lookup.args[0]):
-        wide = slot
-        if want in (torch.float16, torch.bfloat16):
-            wide = insert_before(predicted, aten.to.dtype, slot, torch.float32)
-        if total is None:
-            total = insert_before(predicted, aten.mul.Tensor, wide, scales.plain(k))
-        else:
-            total = insert_before(predicted, aten.addcmul.default, total, wide, scales.plain(k))
-    assert total is not None
+    slots = list(lookup.args[0])
+    if want in (torch.float16, torch.bfloat16):
+        slots = [insert_before(predicted, aten.to.dtype, slot, torch.float32) for slot in slots]
+    total = insert_before(predicted, aten.mul.Tensor, slots[0], scales.plain(0))
+    for k, slot in enumerate(slots[1:], start=1):
+        total = insert_before(predicted, aten.addcmul.default, total, slot, scales.plain(k))
     if value_of(total).dtype != want:
         total = insert_before(predicted, aten.to.dtype, total, want)
     replace_uses(predicted, total)
