@@ -58,9 +58,9 @@ noise, and the features of neighbouring steps then differ by that noise.
 """
 
 
-def new_model() -> DiTTransformer2DModel:
+def new_model() -> Any:
     """Build the untrained model, adaLN-zero."""
-    model = DiTTransformer2DModel(**CONFIG)
+    model: Any = DiTTransformer2DModel(**CONFIG)  # diffusers leaves its modules untyped
     for block in model.transformer_blocks:
         nn.init.zeros_(block.norm1.linear.weight)
         nn.init.zeros_(block.norm1.linear.bias)
@@ -71,8 +71,13 @@ def new_model() -> DiTTransformer2DModel:
     return model.eval()
 
 
+def new_scheduler() -> Any:
+    """Build the noise schedule."""
+    return DDIMScheduler(**SCHEDULER)
+
+
 @torch.no_grad()
-def silence_fast_timesteps(model: DiTTransformer2DModel) -> None:
+def silence_fast_timesteps(model: Any) -> None:
     """Zero the weights that read timestep sinusoids above `HIGHEST_FREQUENCY`."""
     for block in model.transformer_blocks:
         weight = block.norm1.emb.timestep_embedder.linear_1.weight
@@ -84,7 +89,7 @@ def silence_fast_timesteps(model: DiTTransformer2DModel) -> None:
 class TokenLoss(nn.Module):
     """Mean squared v error on a window of tokens; the arithmetic is the model's own modules."""
 
-    def __init__(self, model: DiTTransformer2DModel) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
 
@@ -103,7 +108,8 @@ class TokenLoss(nn.Module):
         out = model.proj_out_2(model.norm_out(hidden) * (1 + scale[:, None]) + shift[:, None])
         n, c, h, w = target.shape
         want = target.view(n, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 3, 5, 1).reshape(n, -1, 4 * c)
-        return (out.float() - want).square().mean()
+        loss: Tensor = (out.float() - want).square().mean()
+        return loss
 
 
 def windows(images: Tensor, positions: Tensor, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -113,7 +119,9 @@ def windows(images: Tensor, positions: Tensor, side: int, generator: torch.Gener
         return images, positions.expand(n, -1, -1)
     corner = torch.randint(0, grid - side + 1, (n, 2), generator=generator).tolist()
     table = positions.view(grid, grid, -1)
-    cut = torch.stack([x[:, 2 * i : 2 * (i + side), 2 * j : 2 * (j + side)] for x, (i, j) in zip(images, corner)])
+    cut = torch.stack(
+        [x[:, 2 * i : 2 * (i + side), 2 * j : 2 * (j + side)] for x, (i, j) in zip(images, corner, strict=True)]
+    )
     rows = torch.stack([table[i : i + side, j : j + side].flatten(0, 1) for i, j in corner])
     return cut, rows
 
@@ -139,7 +147,7 @@ def save_model(weights: dict[str, Tensor], folder: Path, card: dict[str, Any]) -
     model = new_model()
     model.load_state_dict(weights)
     model.save_pretrained(folder)
-    DDIMScheduler(**SCHEDULER).save_pretrained(folder / "scheduler")
+    new_scheduler().save_pretrained(folder / "scheduler")
     (folder / "training.json").write_text(json.dumps(card, indent=2) + "\n")
 
 
@@ -164,14 +172,14 @@ def main() -> None:
     if args.compile:
         loss_fn = torch.compile(loss_fn, dynamic=False)
     generator = torch.Generator().manual_seed(args.seed + 1)
-    alphas = DDIMScheduler(**SCHEDULER).alphas_cumprod
+    alphas = new_scheduler().alphas_cumprod
     step, images_seen, elapsed, history = 0, 0, 0.0, []
     checkpoint = args.out / "checkpoint.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
         average = state["average"]
-        for o, s in zip(opts, state["optimizers"]):
+        for o, s in zip(opts, state["optimizers"], strict=True):
             o.load_state_dict(s)
         step, images_seen, elapsed, history = (state[k] for k in ("step", "images_seen", "elapsed", "history"))
         generator.manual_seed(args.seed + 1 + step)
@@ -185,8 +193,8 @@ def main() -> None:
         fraction = elapsed / budget
         side = WINDOW if fraction < args.window_share else shapes.SIZE // 2
         n = args.batch * (4 if side == WINDOW else 1)
-        for o, lrs in zip(opts, base):
-            for group, lr in zip(o.param_groups, lrs):
+        for o, lrs in zip(opts, base, strict=True):
+            for group, lr in zip(o.param_groups, lrs, strict=True):
                 group["lr"] = lr * learning_rate(fraction, step)
         labels = torch.randint(0, len(shapes.CLASSES), (n,), generator=generator)
         images, rows = windows(shapes.draw(labels, generator), positions, side, generator)
@@ -212,7 +220,9 @@ def main() -> None:
         running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
         if step % 50 == 0:
             history.append([step, round(elapsed), side, round(running, 5)])
-            print(f"step {step}  {elapsed / 60:.1f} min  {side}x{side}  {images_seen} images  {running:.4f}", flush=True)
+            print(
+                f"step {step}  {elapsed / 60:.1f} min  {side}x{side}  {images_seen} images  {running:.4f}", flush=True
+            )
         if time.time() - saved > args.save_every * 60 or time.time() - started >= budget:
             saved = time.time()
             state = {

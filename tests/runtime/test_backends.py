@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -27,7 +29,7 @@ def denoise(module: nn.Module, batch: int = 2, device: str = "cpu") -> list[Tens
 
 
 def _sample_size(module: nn.Module) -> tuple[int, int, int]:
-    config = module.config
+    config: Any = module.config
     return config.in_channels, config.sample_size, config.sample_size
 
 
