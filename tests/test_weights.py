@@ -223,3 +223,11 @@ def test_the_module_gives_what_the_model_has(optimized):
     assert fast.dtype == model.dtype
     assert fast.state_dict().keys() == model.state_dict().keys()
     assert {id(parameter) for parameter in fast.parameters()} == {id(parameter) for parameter in model.parameters()}
+
+
+def test_weights_made_in_inference_mode_are_served():
+    with torch.inference_mode():
+        model = tiny_dit()
+        fast = fc.optimize(model, METHOD, num_steps=len(TIMESTEPS))
+        for _ in range(2):
+            assert distance(denoise(fast), denoise(BruteForce(model))) < ROUNDING
