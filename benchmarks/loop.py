@@ -161,7 +161,7 @@ def count_computed(entries: list[Entry], inputs: Inputs, shape: Shape) -> dict[s
 
 def main() -> None:
     asked = read_arguments(__doc__)
-    shape, steps, rounds = (QUICK, 10, 1) if asked.quick else (FULL, 50, 4)
+    shape, steps, rounds = (QUICK, 10, 1) if asked.quick else (FULL, 50, 3)
     model = build_model(shape)
     inputs = Inputs.draw(shape, steps)
     entries = list_entries(model, inputs, with_inductor=not asked.quick)

@@ -144,7 +144,7 @@ def describe(turn: Turn, fast: fc.OptimizedModule, full: list[float], compiled: 
 @torch.no_grad()
 def main() -> None:
     asked = read_arguments(__doc__)
-    shape, rounds, steps = (QUICK, 2, 14) if asked.quick else (FULL, 24, STEPS)
+    shape, rounds, steps = (QUICK, 2, 14) if asked.quick else (FULL, 16, STEPS)
     backends = ("eager",) if asked.quick else ("eager", "inductor")
     model = build_model(shape)
     result = Result(
