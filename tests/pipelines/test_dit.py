@@ -27,6 +27,8 @@ from tests.pipelines.rig import (
 )
 from tests.pipelines.tiny import PIPELINE_NULL_CLASS, dit_pipeline
 
+pytestmark = pytest.mark.slow
+
 NO_GUIDANCE: dict[str, Any] = {"guidance_scale": 1.0}
 
 

@@ -28,6 +28,8 @@ from tests.pipelines.rig import (
 )
 from tests.pipelines.tiny import embeddings, flux_pipeline
 
+pytestmark = pytest.mark.slow
+
 TWO_CALLS: dict[str, Any] = {
     "true_cfg_scale": 3.0,
     "negative_prompt_embeds": embeddings(2, 1, 5, 32),

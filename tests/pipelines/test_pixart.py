@@ -27,8 +27,11 @@ from tests.pipelines.rig import (
 )
 from tests.pipelines.tiny import embeddings, pixart_pipeline
 
-# diffusers' DPMSolverMultistepScheduler hands tensors to NumPy in a way that NumPy 2 warns of
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    # diffusers' DPMSolverMultistepScheduler hands tensors to NumPy in a way that NumPy 2 warns of
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning"),
+]
 
 NO_GUIDANCE: dict[str, Any] = {"guidance_scale": 1.0}
 

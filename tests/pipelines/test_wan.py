@@ -30,6 +30,8 @@ from tests.pipelines.rig import (
 )
 from tests.pipelines.tiny import embeddings, wan_pipeline
 
+pytestmark = pytest.mark.slow
+
 NO_GUIDANCE: dict[str, Any] = {"guidance_scale": 1.0}
 
 OTHER_PROMPT: dict[str, Any] = {"prompt_embeds": embeddings(4, 1, 5, 32)}
