@@ -23,10 +23,10 @@ help:
 demo: .venv/installed-core
 	.venv/bin/fouriercache demo --out demo_output
 
-# The tests' tensors are small: more threads than two cost time, and on a large machine much of it.
-test: export OMP_NUM_THREADS ?= 2
+# Capturing models is most of the tests' time and runs on one core, so two processes with a thread each share the files.
+test: export OMP_NUM_THREADS ?= 1
 test: .venv/installed-dev
-	.venv/bin/python -m pytest $(TEST_ARGS)
+	.venv/bin/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
 
 lint: .venv/installed-dev
 	.venv/bin/ruff check .

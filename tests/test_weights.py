@@ -231,3 +231,16 @@ def test_weights_made_in_inference_mode_are_served():
         fast = fc.optimize(model, METHOD, num_steps=len(TIMESTEPS))
         for _ in range(2):
             assert distance(denoise(fast), denoise(BruteForce(model))) < ROUNDING
+
+
+def test_a_deep_copy_has_its_own_weights_and_computes_the_same():
+    fast = fc.optimize(tiny_dit(), METHOD, num_steps=len(TIMESTEPS))
+    other = copy.deepcopy(fast)
+    call = {"timestep": torch.full((2,), TIMESTEPS[0]), "class_labels": torch.tensor([1, 2])}
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(fast(x, **call).sample, other(x, **call).sample)
+    with torch.no_grad():
+        other.model.proj_out_2.bias += 1
+    other.reset()
+    fast.reset()
+    assert not torch.equal(fast(x, **call).sample, other(x, **call).sample)

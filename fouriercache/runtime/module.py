@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -134,6 +135,14 @@ class OptimizedModule(nn.Module):
         call = self._binder.flatten(arguments)
         with self._lock:
             self._add_stepper(call, arguments)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OptimizedModule:
+        """Copy the model and optimise the copy alike; captured programs and requests' states stay with this one."""
+        model = copy.deepcopy(self.model, memo)
+        check_finite = self._check_finite
+        return OptimizedModule(
+            model, self.method, self._build, self._backend, self._new_state, check_finite=check_finite
+        )
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """The model's own state dict."""
