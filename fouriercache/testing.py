@@ -43,7 +43,7 @@ def trace(fn: Callable[..., Any], *examples: Tensor, roles: Mapping[str, Role] |
         root = _Root(fn) if isinstance(fn, nn.Module) else fn
         traced = make_fx(
             root, tracing_mode="fake", pre_dispatch=True, record_module_stack=True, _allow_non_fake_inputs=True
-        )(*examples)
+        )(*(example.clone() for example in examples))  # one tensor given twice would be one input
     names = _parameters(fn, len(examples))
     known = dict(_weights(fn))
     graph = fx.Graph()
@@ -67,8 +67,11 @@ def trace(fn: Callable[..., Any], *examples: Tensor, roles: Mapping[str, Role] |
     given = traced.graph.output_node().args[0]
     results = list(given) if isinstance(given, list | tuple) else [given]
     graph.output(tuple(copied[cast(fx.Node, node)] for node in results))
+    asked = roles or {}
+    # A node is not always called what it was asked to be: fx keeps Python's own names free.
     inputs = tuple(
-        Input(name, (roles or {}).get(name, _usual_role(position, name))) for position, name in enumerate(names)
+        Input(node.name, asked.get(name, _usual_role(position, name)))
+        for position, (node, name) in enumerate(zip(graph.find_nodes(op="placeholder"), names, strict=True))
     )
     outputs = tuple(Output(f"result_{position}", "result") for position in range(len(results)))
     program = Program(graph, attributes, sources, inputs, outputs)
@@ -206,5 +209,5 @@ def _compare_tensors(name: str, want: Tensor, have: Tensor, rtol: float | None) 
     difference = (want.double() - have.double()).abs().nan_to_num(torch.inf)
     difference[(want == have) | (want.isnan() & have.isnan())] = 0
     largest = difference.amax().item()
-    allowed = (rtol or 0.0) * want.double().abs().amax().item()
+    allowed = (rtol or 0.0) * want.double().abs().nan_to_num(0, 0).amax().item()
     assert largest <= allowed, f"{name} differs by {largest:.3g}, {allowed:.3g} is allowed"

@@ -28,6 +28,9 @@ def _complete(new: fx.Node, like: fx.Node) -> fx.Node:
 
 def fake_result(node: fx.Node) -> Any:
     """Compute the fake value of a call from the fake values of its arguments."""
+    if node.target is operator.getitem:
+        whole, index = node.args
+        return value_of(whole)[index]  # type: ignore[arg-type]
     args = fx.map_arg(node.args, value_of)
     kwargs = fx.map_arg(node.kwargs, value_of)
     if not callable(node.target):

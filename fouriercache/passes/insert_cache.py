@@ -12,7 +12,7 @@ from fouriercache.errors import PreconditionError, UnsupportedModelError
 from fouriercache.passes.base import Pass
 from fouriercache.passes.edit import insert_after, insert_input
 from fouriercache.passes.match import shared_with
-from fouriercache.program import Output, Program, Site, tensor_of
+from fouriercache.program import Output, Program, tensor_of
 
 aten = torch.ops.aten
 _CUTS = {aten.slice.Tensor, aten.select.int, aten.narrow.default, aten.as_strided.default, operator.getitem}
@@ -94,15 +94,17 @@ def _shows_part(value: torch.fx.Node) -> bool:
     return any(node.target in _CUTS for node in shared_with(value))
 
 
-def lookup_of(program: Program, site: Site) -> torch.fx.Node:
-    """Return the `cache_lookup` node of a site.
+def find_lookups(program: Program) -> list[torch.fx.Node]:
+    """Return the `cache_lookup` node of every site, in the order of the sites.
 
     Raises:
-        PreconditionError: the program has none.
+        PreconditionError: a site has none.
     """
-    position = program.sites.index(site)
-    slot = program.named().get(f"slot_{position}_0")
-    for user in slot.users if slot is not None else ():
-        if user.target is ops.cache_lookup:
-            return user
-    raise PreconditionError(f"site {site.name} has no cache_lookup node.\n  Run InsertCache first.")
+    by_slot = {
+        node.all_input_nodes[0].name: node
+        for node in program.graph.find_nodes(op="call_function", target=ops.cache_lookup)
+    }
+    for position, site in enumerate(program.sites):
+        if f"slot_{position}_0" not in by_slot:
+            raise PreconditionError(f"site {site.name} has no cache_lookup node.\n  Run InsertCache first.")
+    return [by_slot[f"slot_{position}_0"] for position in range(len(program.sites))]

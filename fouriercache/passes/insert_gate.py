@@ -11,7 +11,7 @@ from fouriercache import ops
 from fouriercache.errors import PreconditionError
 from fouriercache.passes.base import Pass
 from fouriercache.passes.edit import insert_after, insert_input, redirect
-from fouriercache.passes.insert_cache import lookup_of
+from fouriercache.passes.insert_cache import find_lookups
 from fouriercache.program import Program, Site, tensor_of
 
 
@@ -64,23 +64,28 @@ class InsertGate(Pass):
         assert like is not None
         refresh = insert_input(program, "refresh", like.new_empty((), dtype=torch.bool), "refresh")
         kept = program.results[len(program.outputs) - len(program.sites) :]
-        for site, new_value in zip(program.sites, kept, strict=True):
-            _gate(program, site, refresh, new_value)
+        nodes = program.named()
+        for site, lookup, new_value in zip(program.sites, find_lookups(program), kept, strict=True):
+            predicted = _prediction(site, lookup)
+            computed = nodes[site.value]
+            chosen = insert_after(predicted, ops.select, refresh, computed, predicted, like=computed)
+            _redirect(program, computed, chosen, new_value)
         return len(program.sites)
 
 
-def _gate(program: Program, site: Site, refresh: fx.Node, new_value: fx.Node) -> None:
-    computed = program.named()[site.value]
-    (predicted,) = (user for user in lookup_of(program, site).users if user.target is ops.predict)
-    if site.is_residual:
-        (predicted,) = predicted.users
-    chosen = insert_after(predicted, ops.select, refresh, computed, predicted, like=computed)
+def _prediction(site: Site, lookup: fx.Node) -> fx.Node:
+    """What stands in for the site's value: the prediction, added to the stream where a difference is kept."""
+    (predicted,) = (user for user in lookup.users if user.target is ops.predict)
+    return next(iter(predicted.users)) if site.is_residual else predicted
+
+
+def _redirect(program: Program, computed: fx.Node, chosen: fx.Node, new_value: fx.Node) -> None:
+    """Make everything below a site read the choice; the slot and what it is made of keep the computed value."""
     output = program.output_node
-    results = list(program.results)
-    first_slot = len(program.outputs) - len(program.sites)
-    # Everything below the site reads the choice; the slot and what the slot is made of keep the computed value.
     for user in list(computed.users):
         if user not in (chosen, new_value, output):
             redirect(user, computed, chosen)
+    first_slot = len(program.outputs) - len(program.sites)
+    results = list(program.results)
     results[:first_slot] = [chosen if node is computed else node for node in results[:first_slot]]
     output.args = (tuple(results),)

@@ -10,7 +10,7 @@ from fouriercache import ops
 from fouriercache.errors import PreconditionError
 from fouriercache.passes.base import Pass
 from fouriercache.passes.edit import insert_after, insert_input
-from fouriercache.passes.insert_cache import lookup_of
+from fouriercache.passes.insert_cache import find_lookups
 from fouriercache.program import Program, tensor_of
 
 
@@ -49,15 +49,15 @@ class InsertPredictor(Pass):
     def rewrite(self, program: Program) -> int:
         if program.inputs_of("coefficients"):
             return 0
-        like = tensor_of(lookup_of(program, program.sites[0]))
+        lookups = find_lookups(program)
+        like = tensor_of(lookups[0])
         assert like is not None
         coefficients = insert_input(
             program, "coefficients", like.new_empty((program.history,), dtype=torch.float32), "coefficients"
         )
-        for site in program.sites:
-            lookup = lookup_of(program, site)
+        nodes = program.named()
+        for site, lookup in zip(program.sites, lookups, strict=True):
             predicted = insert_after(lookup, ops.predict, lookup, coefficients)
             if site.is_residual:
-                spine = program.named()[site.spine]
-                insert_after(predicted, torch.ops.aten.add.Tensor, spine, predicted)
+                insert_after(predicted, torch.ops.aten.add.Tensor, nodes[site.spine], predicted)
         return len(program.sites)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, fx
 
@@ -12,7 +11,7 @@ from fouriercache.errors import PassError, PreconditionError
 from fouriercache.passes.base import Pass
 from fouriercache.passes.bodies import own_results, result_types
 from fouriercache.passes.edit import build_body, insert_cond
-from fouriercache.passes.insert_cache import lookup_of
+from fouriercache.passes.insert_cache import find_lookups
 from fouriercache.passes.remove_dead import RemoveDead
 from fouriercache.passes.specialize_step import SpecializeStep
 from fouriercache.program import Program
@@ -84,7 +83,7 @@ class OutlineCond(Pass):
         if not count:
             return 0
         computed, predicted = program.clone(), program.clone()
-        newest = [_newest_slot(program, position) for position in range(len(program.sites))]
+        newest = [lookup.all_input_nodes[0].name for lookup in find_lookups(program)]
         for body, step in ((computed, SpecializeStep("compute")), (predicted, SpecializeStep("reuse"))):
             for pass_ in (step, *(self.compute if body is computed else self.reuse)):
                 pass_.apply(body)
@@ -109,11 +108,6 @@ class OutlineCond(Pass):
         types = [result_types(program.attributes[name]) for name in _BODIES if name in program.attributes]
         if types and types[0] != types[1]:
             raise PassError(f"the bodies return different types: {types[0]} and {types[1]}")
-
-
-def _newest_slot(program: Program, position: int) -> str:
-    slots: Any = lookup_of(program, program.sites[position]).args[0]
-    return str(slots[0].name)
 
 
 def _operands(program: Program, names: set[str]) -> dict[str, fx.Node]:

@@ -6,7 +6,7 @@ import torch
 from fouriercache import ops
 from fouriercache.errors import PreconditionError, UnsupportedModelError
 from fouriercache.passes.find_sites import FindSites
-from fouriercache.passes.insert_cache import InsertCache, lookup_of
+from fouriercache.passes.insert_cache import InsertCache, find_lookups
 from fouriercache.testing import check_pass, feed, trace
 from tests.passes.stages import after, toy
 from tests.passes.toys import TIMESTEP, X, gated, plain
@@ -54,8 +54,8 @@ def test_slots_lie_by_site_newest_first(site: str, count: int):
         f"slot_{position}_{k}" for position in range(count) for k in range(2)
     ]
     assert [output.name for output in program.outputs if output.role == "slot"] == [s.name for s in program.sites]
-    for position, found in enumerate(program.sites):
-        slots = [node.name for node in lookup_of(program, found).all_input_nodes]
+    for position, lookup in enumerate(find_lookups(program)):
+        slots = [node.name for node in lookup.all_input_nodes]
         assert slots == [f"slot_{position}_0", f"slot_{position}_1"]
 
 
@@ -113,13 +113,12 @@ def test_says_which_other_sites_there_are():
         InsertCache("block").apply(program)
 
 
-def test_lookup_of_names_the_pass_that_is_missing():
+def test_a_missing_lookup_names_the_pass_that_is_missing():
     program = after(toy(plain), InsertCache("branch", 1))
-    site = program.sites[0]
     for node in list(program.graph.find_nodes(op="call_function", target=ops.cache_lookup)):
         program.graph.erase_node(node)
     with pytest.raises(PreconditionError, match=r"blocks.0.attention has no cache_lookup(.|\n)*InsertCache first"):
-        lookup_of(program, site)
+        find_lookups(program)
 
 
 def test_a_second_find_changes_nothing_for_the_sites_in_use():
