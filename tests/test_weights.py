@@ -240,7 +240,7 @@ def test_a_deep_copy_has_its_own_weights_and_computes_the_same():
     x = torch.randn(2, 3, 8, 8)
     assert torch.equal(fast(x, **call).sample, other(x, **call).sample)
     with torch.no_grad():
-        other.model.proj_out_2.bias += 1
+        other.get_parameter("model.proj_out_2.bias").add_(1)
     other.reset()
     fast.reset()
     assert not torch.equal(fast(x, **call).sample, other(x, **call).sample)
