@@ -18,7 +18,7 @@ from fouriercache.errors import PreconditionError
 from fouriercache.passes.base import Pass
 from fouriercache.passes.hoist_conditioning import HoistConditioning
 from fouriercache.passes.specialize_step import SpecializeStep
-from fouriercache.program import Program
+from fouriercache.program import Program, sizes_of
 from fouriercache.testing import check_pass
 from tests import zoo
 from tests.passes.stages import after, canonical_passes
@@ -53,13 +53,9 @@ def step(program: Program, name: str) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     for node, wanted in zip(program.placeholders, program.inputs, strict=True):
         if wanted.role == "slot":
-            shape = [size if isinstance(size, int) else batch for size in map(_known, node.meta["val"].shape)]
+            shape = [size if isinstance(size, int) else batch for size in sizes_of(node.meta["val"])]
             given[node.name] = torch.randn(shape, generator=generator)
     return {**given, "coefficients": torch.tensor([1.5, -0.5])}
-
-
-def _known(size: object) -> object:
-    return size if isinstance(size, int) else str(size)
 
 
 PASSES = list(find_passes())
