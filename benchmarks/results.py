@@ -74,8 +74,6 @@ class Result:
     columns: Sequence[Column]
     rows: list[Row] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
-    began: str = field(default_factory=lambda: _now())
-    load_before: tuple[float, ...] = field(default_factory=os.getloadavg)
 
     def write(self, folder: Path) -> None:
         """Print the table, and write `<name>.json` and `<name>.md`."""
@@ -91,12 +89,12 @@ class Result:
             "benchmark": self.name,
             "title": self.title,
             "about": self.about,
-            "began": self.began,
+            "began": _START.time,
             "ended": _now(),
-            "commit": _commit(),
+            "commit": _START.commit,
             "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
             "environment": describe_environment() | {"cache-dit": find_version("cache-dit") or "not installed"},
-            "load average": {"before": self.load_before, "after": os.getloadavg()},
+            "load average": {"before": _START.load, "after": os.getloadavg()},
             "settings": self.settings,
             "rows": self.rows,
             "checks": [check.as_dict() for check in self.checks],
@@ -163,3 +161,16 @@ def _commit() -> str:
         return ask("rev-parse", "HEAD") + (" with changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "not in a git repository"
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What held when the script began: what was measured, and on how busy a machine."""
+
+    time: str
+    load: tuple[float, ...]
+    commit: str
+
+
+# Taken on import: a result is often made only when all its rows have been measured.
+_START = _Start(_now(), os.getloadavg(), _commit())
