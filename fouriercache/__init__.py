@@ -13,9 +13,10 @@ from fouriercache.errors import (
     UnsupportedModelError,
     VerifyError,
 )
-from fouriercache.methods import FORA, Method, TaylorSeer, method_from_name
+from fouriercache.methods import Method
 from fouriercache.optimize import optimize
 from fouriercache.predictors import Reuse, Taylor
+from fouriercache.presets import FORA, TaylorSeer, method_from_name
 from fouriercache.program import Program, Site, TokenGrid
 from fouriercache.runtime.module import OptimizedModule
 from fouriercache.schedules import Interval, Table

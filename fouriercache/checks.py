@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 
 from .errors import MethodError
@@ -34,6 +34,17 @@ def check_choice(owner: str, field: str, value: object, choices: Sequence[str]) 
             f"  where: {owner}({field}={value!r})\n"
             f"  Use one of {', '.join(map(repr, choices))}.{suggest(value, choices)}"
         )
+
+
+def check_keywords(owner: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Raise MethodError when a keyword of `given` is not among `known`."""
+    for keyword in given:
+        if keyword not in known:
+            raise MethodError(
+                f"{owner} has no field {keyword!r}.\n"
+                f"  where: {owner}({keyword}=...)\n"
+                f"  Use {', '.join(known)}.{suggest(keyword, known)}"
+            )
 
 
 def suggest(word: object, known: Iterable[str]) -> str:

@@ -15,9 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from typer.core import TyperGroup
 
 from fouriercache.errors import MethodError, OptimizeError, PassError, PreconditionError, VerifyError
-from fouriercache.methods import PRESETS, SITES, method_from_name
+from fouriercache.methods import SITES
 from fouriercache.models.demo import load_demo_model
 from fouriercache.optimize import optimize
+from fouriercache.presets import PRESETS, method_from_name
 from fouriercache.report.console import draw_facts, draw_findings, draw_plan, draw_runs
 from fouriercache.report.data import graph_as_dict
 from fouriercache.report.demo import PREPARING, choose_settings, estimate_seconds, run_demo, warm_up

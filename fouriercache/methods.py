@@ -1,18 +1,15 @@
-"""The algebra of caching methods: where, when, by what, how kept, for which tokens. Published methods are presets."""
+"""The algebra of caching methods: where, when, by what, how kept, for which tokens."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
-from .checks import check_choice, check_whole, suggest
+from .checks import check_choice, check_keywords
 from .codecs import Codec, Dense
 from .errors import MethodError
-from .predictors import Predictor, Reuse, Taylor
-from .schedules import Interval, Schedule
+from .predictors import Predictor
+from .schedules import Schedule
 from .tokens import All, Tokens
 
 SITES = ("branch", "block", "stack")
@@ -53,80 +50,8 @@ class Method:
 
         Raises MethodError when a keyword is not a field of Method, or its value does not fit.
         """
-        _check_keywords("Method.with_", changes, [known.name for known in fields(self)])
+        check_keywords("Method.with_", changes, [known.name for known in fields(self)])
         return replace(self, **changes)
-
-
-def FORA(
-    interval: int = 3,
-    *,
-    site: str = "branch",
-    schedule: Schedule | None = None,
-    codec: Codec | None = None,
-    tokens: Tokens | None = None,
-) -> Method:
-    """FORA (FORA, src/models.py): compute one step in `interval`, counted back from the last; reuse in between.
-
-    `schedule` takes the place of the interval, so the two are not given together.
-    """
-    _check_cadence(FORA, interval, schedule)
-    published = Interval(interval, warmup=1, anchor="last")
-    return Method(
-        name="FORA",
-        site=site,
-        schedule=published if schedule is None else schedule,
-        predictor=Reuse(),
-        codec=Dense() if codec is None else codec,
-        tokens=All() if tokens is None else tokens,
-    )
-
-
-def TaylorSeer(
-    interval: int = 5,
-    order: int = 2,
-    *,
-    warmup: int = 2,
-    site: str = "branch",
-    schedule: Schedule | None = None,
-    codec: Codec | None = None,
-    tokens: Tokens | None = None,
-) -> Method:
-    """TaylorSeer: compute the first `warmup` steps, then one in `interval`; extrapolate by a Taylor series in between.
-
-    The schedule is that of TaylorSeer-DiT, cache_functions/cal_type.py, the series that of taylor_utils/__init__.py.
-    `warmup` is published as first_enhance: 2 for DiT, 3 for FLUX, 1 for HunyuanVideo and HiDream. The published DiT
-    command has interval 4 and order 4. `schedule` takes the place of the interval, so the two are not given together;
-    `warmup` then only says from which step on differences are taken, see `Taylor`.
-    """
-    _check_cadence(TaylorSeer, interval, schedule)
-    published = Interval(interval, warmup=warmup, anchor="first")
-    return Method(
-        name="TaylorSeer",
-        site=site,
-        schedule=published if schedule is None else schedule,
-        predictor=Taylor(order, first_difference=warmup - 1),
-        codec=Dense() if codec is None else codec,
-        tokens=All() if tokens is None else tokens,
-    )
-
-
-PRESETS: Mapping[str, Callable[..., Method]] = MappingProxyType({"FORA": FORA, "TaylorSeer": TaylorSeer})
-
-
-def method_from_name(name: str, **options: Any) -> Method:
-    """Return the preset called `name`, built with `options`, as a command line gives them.
-
-    Raises MethodError when there is no such preset, it takes no such option, or an option's value makes no sense.
-    """
-    if name not in PRESETS:
-        raise MethodError(
-            f"No method is called {name!r}.\n"
-            f"  where: method_from_name({name!r})\n"
-            f"  Use one of {', '.join(PRESETS)}, or build a Method.{suggest(name, PRESETS)}"
-        )
-    preset = PRESETS[name]
-    _check_keywords(name, options, inspect.signature(preset).parameters)
-    return preset(**options)
 
 
 def _check_name(name: object) -> None:
@@ -166,24 +91,3 @@ def _is_hashable(value: object) -> bool:
     except TypeError:
         return False
     return True
-
-
-def _check_cadence(preset: Callable[..., Method], interval: int, schedule: Schedule | None) -> None:
-    owner = preset.__name__
-    check_whole(owner, "interval", interval, least=1, advice="interval=1 computes every step, 5 one step in five.")
-    if schedule is not None and interval != inspect.signature(preset).parameters["interval"].default:
-        raise MethodError(
-            f"{owner} got an interval and a schedule, and only one of them can say which steps are computed.\n"
-            f"  where: {owner}(interval={interval}, schedule={schedule!r})\n"
-            f"  Leave out one of the two."
-        )
-
-
-def _check_keywords(owner: str, given: Iterable[str], known: Collection[str]) -> None:
-    for keyword in given:
-        if keyword not in known:
-            raise MethodError(
-                f"{owner} has no field {keyword!r}.\n"
-                f"  where: {owner}({keyword}=...)\n"
-                f"  Use {', '.join(known)}.{suggest(keyword, known)}"
-            )

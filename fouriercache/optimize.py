@@ -11,8 +11,9 @@ from torch._subclasses import FakeTensor
 
 from fouriercache.capture import capture
 from fouriercache.errors import CaptureError, MethodError
-from fouriercache.methods import Method, method_from_name
+from fouriercache.methods import Method
 from fouriercache.passes.pipeline import build_steps
+from fouriercache.presets import method_from_name
 from fouriercache.program import TokenGrid
 from fouriercache.runtime.backend import backend_from_name
 from fouriercache.runtime.module import OptimizedModule, compiled_by_torch

@@ -17,13 +17,17 @@ from torch import Tensor, fx
 from fouriercache.errors import VerifyError
 from fouriercache.text import program_text
 
-Role = Literal["sample", "timestep", "conditioning", "refresh", "coefficients", "slot", "hoisted"]
+Role = Literal["sample", "timestep", "conditioning", "refresh", "coefficients", "slot", "state", "control", "hoisted"]
 SiteKind = Literal["attention", "mlp", "block", "stack"]
 
 
 @dataclass(frozen=True)
 class Input:
-    """One graph input: `name` is its placeholder, `role` says who feeds it."""
+    """One graph input: `name` is its placeholder, `role` says who feeds it.
+
+    A "slot" comes from the ring of kept features. A "state" is what the output of the same name returned in this
+    pass's last step, whatever its mode. A "control" is computed by the runtime from the method and the step.
+    """
 
     name: str
     role: Role
@@ -31,10 +35,13 @@ class Input:
 
 @dataclass(frozen=True)
 class Output:
-    """One graph output, in order. A `slot` output is the new value of the site called `name`."""
+    """One graph output, in order: results, then slots, then states.
+
+    A "slot" is the new value of the site called `name`; a "state" is the next step's input of the same name.
+    """
 
     name: str
-    role: Literal["result", "slot", "hoisted"]
+    role: Literal["result", "slot", "state", "hoisted"]
 
 
 @dataclass(frozen=True)

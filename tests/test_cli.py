@@ -12,8 +12,8 @@ from typer.testing import CliRunner, Result
 
 from fouriercache import cli
 from fouriercache.errors import CaptureError, MissingExtraError, PassError, WeightsError
-from fouriercache.methods import FORA, TaylorSeer
 from fouriercache.models.demo import CLASS_NAMES
+from fouriercache.presets import FORA, TaylorSeer
 from fouriercache.report import demo as demo_module
 from fouriercache.report.data import DemoReport
 from fouriercache.report.environment import Finding

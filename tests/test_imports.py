@@ -27,7 +27,7 @@ LINES = (
     {"calibration", "report", "testing"},
     {"optimize"},
     {"capture", "calls", "steps", "passes", "export", "runtime"},
-    {"program", "text", "cost", "ops", "methods", "models"},
+    {"program", "text", "cost", "ops", "presets", "methods", "models"},
     {"predictors", "schedules", "codecs", "tokens", "spectral", "checks", "extras"},
     {"errors"},
 )

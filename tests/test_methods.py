@@ -10,14 +10,15 @@ import pytest
 
 from fouriercache.codecs import Codec, Dense
 from fouriercache.errors import MethodError, OptimizeError
-from fouriercache.methods import FORA, PRESETS, SITES, Method, TaylorSeer, method_from_name
-from fouriercache.predictors import Predictor, Reuse, Taylor
+from fouriercache.methods import SITES, Method
+from fouriercache.predictors import Predictor, Reuse, ScalarPredictor, Taylor
+from fouriercache.presets import FORA, PRESETS, TaylorSeer, method_from_name
 from fouriercache.schedules import Interval, Schedule, Table
 from fouriercache.tokens import All, Tokens
 
 
 @dataclass(frozen=True)
-class Halfway:
+class Halfway(ScalarPredictor):
     """A predictor from outside the package."""
 
     name: ClassVar[str] = "halfway"
@@ -60,7 +61,7 @@ class Best:
 
 
 @dataclass
-class Unfrozen:
+class Unfrozen(ScalarPredictor):
     """A predictor that can change behind the method's back."""
 
     name: ClassVar[str] = "unfrozen"
@@ -71,7 +72,7 @@ class Unfrozen:
 
 
 @dataclass(frozen=True)
-class HoldsList:
+class HoldsList(ScalarPredictor):
     """A predictor with a field that has no hash."""
 
     name: ClassVar[str] = "holds_list"
@@ -184,7 +185,7 @@ def test_answer_to_another_question_is_refused(changes: dict[str, Any], fault: s
 def test_answer_from_outside_the_package_is_as_good_as_ours() -> None:
     method = FORA(schedule=Drifting(0.4), codec=Coarse(), tokens=Best()).with_(predictor=Halfway())
     assert method.schedule.steps(50) is None
-    assert method.predictor.coefficients([0, 2], 3) == (0.5, 0.5)
+    assert method.predictor.table([0, 2], 3) == (((0.5, 0.5),),)
     assert hash(method) == hash(method.with_())
 
 

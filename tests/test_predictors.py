@@ -170,14 +170,14 @@ def test_history_is_the_number_of_features_read() -> None:
 @pytest.mark.parametrize("predictor", [Reuse(), Taylor(2)])
 def test_prediction_before_anything_is_computed_is_refused(predictor: Predictor) -> None:
     with pytest.raises(TrajectoryError, match="before the first step is computed"):
-        predictor.coefficients([], 0)
+        predictor.table([], 0)
 
 
 @pytest.mark.parametrize("predictor", [Reuse(), Taylor(2)])
 @pytest.mark.parametrize(("computed", "step"), [([0, 5], 4), ([0, 3, 3], 4), ([0, 5, 3], 6)])
 def test_prediction_that_does_not_go_forward_is_refused(predictor: Predictor, computed: list[int], step: int) -> None:
     with pytest.raises(TrajectoryError, match="goes forward"):
-        predictor.coefficients(computed, step)
+        predictor.table(computed, step)
 
 
 @pytest.mark.parametrize("value", [-1, True, 2.0, "2", None])

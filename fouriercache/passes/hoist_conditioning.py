@@ -15,7 +15,7 @@ from fouriercache.passes.match import descendants
 from fouriercache.program import Program, Role, tensor_of
 
 aten = torch.ops.aten
-MOVING: tuple[Role, ...] = ("sample", "slot", "coefficients", "refresh")
+MOVING: tuple[Role, ...] = ("sample", "slot", "state", "control", "coefficients", "refresh")
 """Roles of the inputs that are new in every call. What depends on none of them depends on timestep and conditioning."""
 
 

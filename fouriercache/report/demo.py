@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import torch
 
-from fouriercache.methods import FORA, Method, TaylorSeer
+from fouriercache.methods import Method
 from fouriercache.models.demo import CLASS_NAMES, GUIDANCE, load_demo_model
 from fouriercache.optimize import optimize
+from fouriercache.presets import FORA, TaylorSeer
 from fouriercache.report.data import Check, DemoReport, DemoRun, GraphFacts
 from fouriercache.report.environment import describe_environment
 from fouriercache.report.facts import collect_facts

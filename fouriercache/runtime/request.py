@@ -17,7 +17,7 @@ from fouriercache.errors import TrajectoryError
 from fouriercache.runtime.call import Call
 from fouriercache.runtime.conditioning import Hoisted, Remembered
 from fouriercache.runtime.session import Plan, Session
-from fouriercache.runtime.stepper import Stepper
+from fouriercache.runtime.stepper import Outcome, Stepper
 from fouriercache.steps import Mode
 
 PassKey = int | str
@@ -28,10 +28,12 @@ class _Pass:
     """What one pass of a trajectory holds.
 
     `ring` has the kept values of the last computed steps, newest first: one tuple for each step, one tensor for each
-    site. A computed step puts a tuple in front and drops the last; no tensor is copied.
+    site. A computed step puts a tuple in front and drops the last; no tensor is copied. `states` has what else the
+    step's graphs hand on, by name.
     """
 
     ring: list[tuple[Tensor, ...]] = field(default_factory=list)
+    states: dict[str, Tensor] = field(default_factory=dict)
     hoisted: dict[Mode, Hoisted] = field(default_factory=dict)
     conditioning: Remembered | None = None
 
@@ -100,21 +102,24 @@ class Request:
         self._forget_other_conditioning(state, conditioning)
         kept = state.hoisted.setdefault(plan.mode, Hoisted())
         ahead = self._ahead(plan, stepper)
-        results, values = stepper.run(plan.mode, named, plan.coefficients, state.ring, kept, stamp, ahead)
+        outcome = stepper.run(
+            plan.mode, named, plan.coefficients, state.ring, kept, stamp, ahead, state.states, controls={}
+        )
         if self._check_finite:
-            _check_finite(results, sample[0], plan)
+            _check_finite(outcome.results, sample[0], plan)
         self._session.commit(plan)
-        self._commit(plan, state, values, stepper.history)
+        self._commit(plan, state, outcome, stepper.history)
         self._sample, self._conditioning = Remembered.of(sample), Remembered.of(conditioning)
-        return stepper.rebuild(results)
+        return stepper.rebuild(outcome.results)
 
-    def _commit(self, plan: Plan, state: _Pass, values: tuple[Tensor, ...], history: int) -> None:
+    def _commit(self, plan: Plan, state: _Pass, outcome: Outcome, history: int) -> None:
         if plan.drop_history:
             self._passes.clear()
         self._passes[plan.position.pass_key] = state
         if plan.mode == "compute":
-            state.ring.insert(0, detached(values))
+            state.ring.insert(0, detached(outcome.values))
             del state.ring[history:]
+        state.states.update((name, value.detach()) for name, value in outcome.states.items())
 
     @staticmethod
     def _forget_other_conditioning(state: _Pass, conditioning: tuple[Tensor, ...]) -> None:
@@ -189,7 +194,7 @@ class Request:
         storages = {
             tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
             for state in self._passes.values()
-            for values in state.ring
+            for values in (*state.ring, tuple(state.states.values()))
             for tensor in values
         }
         return sum(storages.values())

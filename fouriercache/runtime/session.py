@@ -13,7 +13,7 @@ from math import isfinite
 from typing import Literal, NamedTuple
 
 from ..errors import MethodError, TrajectoryError
-from ..predictors import Predictor
+from ..predictors import Coefficients, Predictor
 from ..schedules import Schedule
 from .call import Call, show_timestep
 from .clock import Clock, Direction, PassKey, Position
@@ -25,15 +25,15 @@ __all__ = ["Call", "Clock", "Plan", "Position", "Session"]
 class Plan:
     """How one call is served.
 
-    `coefficients` has K scalars, the one for the newest feature first, 0.0 where none is read; all 0.0 in mode
-    "compute". `computed` holds the steps that the pass's ring holds before the call, oldest first, at most K. With
-    `drop_history`, the rings of all passes belong to an older trajectory: none may be read, and all must go when the
-    call has succeeded. `signature` is the call's.
+    `coefficients` has K scalars for each band of each site ([sites][bands][K], one site stands for all), the one for
+    the newest feature first, 0.0 where none is read; all 0.0 in mode "compute". `computed` holds the steps that the
+    pass's ring holds before the call, oldest first, at most K. With `drop_history`, the rings of all passes belong to
+    an older trajectory: none may be read, and all must go when the call has succeeded. `signature` is the call's.
     """
 
     mode: Literal["compute", "reuse"]
     position: Position
-    coefficients: tuple[float, ...]
+    coefficients: Coefficients
     computed: tuple[int, ...]
     drop_history: bool
     signature: Hashable
@@ -75,7 +75,8 @@ class Session:
         self._clock = Clock(num_steps, passes_per_step, direction)
         schedule.steps(num_steps)  # a schedule that does not fit the number of steps raises here, not in mid-trajectory
         self._schedule = schedule
-        self._none = (0.0,) * predictor.history
+        self._none: Coefficients = (((0.0,) * predictor.history,) * (len(predictor.edges) + 1),)
+        self._history = predictor.history
         # the same questions come back in every trajectory; the bound keeps a long-lived session small
         self._coefficients = lru_cache(maxsize=1024)(partial(_padded_coefficients, predictor))
         self._histories: dict[PassKey, _History] = {}
@@ -103,7 +104,7 @@ class Session:
         computed = history.computed
         if history.signature != call.signature:
             raise _changed_signature(history.signature, call.signature, position)
-        ring = computed[-len(self._none) :]
+        ring = computed[-self._history :]
         if self._schedule.is_computed(position.step, self._clock.num_steps):
             return Plan("compute", position, self._none, ring, is_new, call.signature)
         coefficients = self._coefficients(computed, position.step)
@@ -141,19 +142,23 @@ class Session:
         self._histories.clear()
 
 
-def _padded_coefficients(predictor: Predictor, computed: tuple[int, ...], step: int) -> tuple[float, ...]:
-    """Return exactly `predictor.history` scalars.
+def _padded_coefficients(predictor: Predictor, computed: tuple[int, ...], step: int) -> Coefficients:
+    """Return exactly `predictor.history` scalars for each band.
 
-    Raises MethodError when the predictor's are too many or not finite.
+    Raises MethodError when the predictor's are too many or not finite, or its bands are not those of its edges.
     """
-    scalars = predictor.coefficients(computed, step)
-    if len(scalars) > min(predictor.history, len(computed)) or not all(map(isfinite, scalars)):
+    table = predictor.table(computed, step)
+    most, bands = min(predictor.history, len(computed)), len(predictor.edges) + 1
+    rows = [row for site in table for row in site]
+    is_usable = table and all(len(site) == bands for site in table)
+    if not is_usable or any(len(row) > most or not all(map(isfinite, row)) for row in rows):
         raise MethodError(
-            f"The predictor {predictor.name!r} gave coefficients that cannot be used: {scalars}.\n"
+            f"The predictor {predictor.name!r} gave coefficients that cannot be used: {table}.\n"
             f"  where: {predictor!r}, step {step} from computed steps {computed}\n"
-            f"  Return finite scalars, at most one for each computed step and at most history={predictor.history}."
+            f"  Return finite scalars for {bands} band(s), at most one for each computed step and at most "
+            f"history={predictor.history}."
         )
-    return (*scalars, *(0.0,) * (predictor.history - len(scalars)))
+    return tuple(tuple((*row, *(0.0,) * (predictor.history - len(row))) for row in site) for site in table)
 
 
 def _changed_signature(old: Hashable, new: Hashable, position: Position) -> TrajectoryError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,10 +12,20 @@ from torch import Tensor, nn
 from fouriercache.calls import Call
 from fouriercache.errors import PreconditionError
 from fouriercache.methods import Method
+from fouriercache.predictors import Coefficients
 from fouriercache.program import Program
 from fouriercache.runtime.backend import Backend, Executable
 from fouriercache.runtime.conditioning import Conditioning, Hoisted
 from fouriercache.steps import MODES, Mode, Steps
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one step gave: the model's flat results, in a computed step one value for each site, and the new states."""
+
+    results: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    states: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Stepper:
@@ -51,27 +62,30 @@ class Stepper:
         self,
         mode: Mode,
         named: Mapping[str, Tensor],
-        coefficients: Sequence[float],
+        coefficients: Coefficients,
         ring: Sequence[tuple[Tensor, ...]],
         kept: Hoisted,
         stamp: tuple[float, ...],
         ahead: Sequence[float],
-    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Run one step; return its results and, in a computed step, the values to keep.
+        states: Mapping[str, Tensor],
+        controls: Mapping[str, Tensor],
+    ) -> Outcome:
+        """Run one step.
 
         Args:
-            named: the call's tensors by input name. coefficients: one for each slot, newest first.
+            named: the call's tensors by input name. coefficients: as in `Plan`.
             ring: kept values of computed steps, newest first; fewer than the history is fine, the coefficients of
                 the missing ones are 0.
             kept: the hoisted values of this mode and conditioning, read and filled.
             stamp: the timestep's values. ahead: timesteps to hoist in one batch.
+            states: what the pass's last steps returned, by name. controls: inputs that the method computes, by name.
         """
         runner = self._modes[mode]
         hoisted: Mapping[str, Tensor] = {}
         if not runner.conditioning.is_empty:
             same = stamp[:1] if stamp.count(stamp[0]) == len(stamp) else stamp
             hoisted = runner.conditioning.values(kept, named, self.stamp_name, same, ahead)
-        return runner.run(named, hoisted, coefficients, ring)
+        return runner.run(named, hoisted, coefficients, ring, {**states, **controls})
 
 
 class _ModeRunner:
@@ -85,7 +99,9 @@ class _ModeRunner:
             programs.rows,
         )
         self._moving = Executable(programs.moving, model, backend)
-        self._results = sum(output.role == "result" for output in programs.moving.outputs)
+        roles = [output.role for output in programs.moving.outputs]
+        self._results, self._values = roles.count("result"), roles.count("result") + roles.count("slot")
+        self._states = [output.name for output in programs.moving.outputs if output.role == "state"]
         columns = _columns(steps)
         # A slot's place in the ring: which computed step, and which of the values kept there.
         self._slots = {
@@ -98,9 +114,10 @@ class _ModeRunner:
         self,
         named: Mapping[str, Tensor],
         hoisted: Mapping[str, Tensor],
-        coefficients: Sequence[float],
+        coefficients: Coefficients,
         ring: Sequence[tuple[Tensor, ...]],
-    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        extra: Mapping[str, Tensor],
+    ) -> Outcome:
         values: list[Tensor] = []
         for given in self._moving.inputs:
             if given.role == "slot":
@@ -110,11 +127,14 @@ class _ModeRunner:
                 values.append(hoisted[given.name.removeprefix("hoisted_")])
             elif given.role == "coefficients":
                 device = next(iter(named.values())).device
-                values.append(torch.tensor(coefficients, dtype=torch.float32, device=device))
+                values.append(torch.tensor(coefficients[0][0], dtype=torch.float32, device=device))
+            elif given.role in ("state", "control"):
+                values.append(extra[given.name])
             else:
                 values.append(named[given.name])
-        results = self._moving(values)
-        return results[: self._results], results[self._results :]
+        found = self._moving(values)
+        states = dict(zip(self._states, found[self._values :], strict=True))
+        return Outcome(found[: self._results], found[self._results : self._values], states)
 
 
 def _columns(steps: Steps) -> dict[int, int]:

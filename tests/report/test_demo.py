@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from torch import Tensor, nn
 
-from fouriercache.methods import FORA
 from fouriercache.models.demo import load_demo_model
+from fouriercache.presets import FORA
 from fouriercache.report import demo
 from fouriercache.report.demo import Setting, check_finite, check_interval_one, check_start, choose_settings
 from fouriercache.schedules import Interval

@@ -119,8 +119,8 @@ def check_exact(runs: Sequence[Run], schedule: Schedule, predictor: Predictor) -
                 steps.append(truth.step)
             else:
                 assert plan.mode == "reuse"
-                expected = predictor.coefficients(steps, truth.step)
-                assert plan.coefficients == expected + (0.0,) * (predictor.history - len(expected))
+                ((expected,),) = predictor.table(steps, truth.step)
+                assert plan.coefficients == ((expected + (0.0,) * (predictor.history - len(expected)),),)
 
 
 @unhurried

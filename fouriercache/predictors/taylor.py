@@ -1,11 +1,4 @@
-"""What stands in for a value at a step that is not computed: one scalar for each computed feature that is kept.
-
-Every predictor here is linear in the history: prediction = sum_k c_k * H_k, H_0 the newest computed feature, H_1 the
-one before it, and so on. The scalars depend only on which steps were computed and which step is predicted, never on
-the features, so a predictor is a pure function and one graph serves them all.
-
-A new predictor is one frozen dataclass here that has the members of `Predictor`.
-"""
+"""A Taylor series through the last computed features."""
 
 from __future__ import annotations
 
@@ -13,47 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 from math import factorial
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar
 
-from .checks import check_whole
-from .errors import TrajectoryError
-
-
-@runtime_checkable
-class Predictor(Protocol):
-    """Turns step indices into the scalars of a linear prediction."""
-
-    @property
-    def name(self) -> str:
-        """The predictor's kind in one word, for tables and manifests."""
-
-    @property
-    def history(self) -> int:
-        """K, the number of computed features it reads at most."""
-
-    def coefficients(self, computed: Sequence[int], step: int) -> tuple[float, ...]:
-        """Return at most K scalars c_k, the one for the newest computed feature first.
-
-        `computed` holds all steps computed so far in this trajectory, ascending, at least one; `step` is predicted.
-        Features older than the scalars returned do not enter the prediction.
-        """
+from ..checks import check_whole
+from .base import ScalarPredictor, check_target
 
 
 @dataclass(frozen=True)
-class Reuse:
-    """The newest computed feature as it is: FORA and every method that only reuses."""
-
-    name: ClassVar[str] = "reuse"
-    history: ClassVar[int] = 1
-
-    def coefficients(self, computed: Sequence[int], step: int) -> tuple[float, ...]:
-        """Return (1.0,). Raises TrajectoryError when nothing was computed before `step`."""
-        _check_target(self, computed, step)
-        return (1.0,)
-
-
-@dataclass(frozen=True)
-class Taylor:
+class Taylor(ScalarPredictor):
     """A Taylor series with backward differences for derivatives: TaylorSeer (TaylorSeer-DiT, taylor_utils/__init__.py).
 
     At a computed step s, d steps after the computed step before it, the factors are updated with the new feature F, the
@@ -105,7 +65,7 @@ class Taylor:
 
         Raises TrajectoryError when nothing was computed before `step`, or `computed` is not ascending.
         """
-        _check_target(self, computed, step)
+        check_target(self, computed, step)
         # f_j comes from the newest j + 1 features alone, so older ones cannot matter; their absence bounds the order
         recent = computed[-self.history :]
         factors: list[list[float]] = [[1.0]]
@@ -122,20 +82,4 @@ class Taylor:
         return tuple(
             sum(weights[power] * factors[power][age] for power in range(age, len(factors)))
             for age in range(len(factors))
-        )
-
-
-def _check_target(predictor: Predictor, computed: Sequence[int], step: int) -> None:
-    if len(computed) == 0:
-        raise TrajectoryError(
-            "Nothing can be predicted before the first step is computed.\n"
-            f"  where: {predictor!r}, asked for step {step}\n"
-            "  Compute step 0 of every trajectory."
-        )
-    recent = computed[-predictor.history - 1 :]
-    if any(after <= before for before, after in pairwise(recent)) or step < recent[-1]:
-        raise TrajectoryError(
-            "A prediction goes forward from computed steps in ascending order.\n"
-            f"  where: {predictor!r}, asked for step {step} after the computed steps {tuple(computed)}\n"
-            "  Begin a new trajectory when the steps start again."
         )

@@ -1,0 +1,14 @@
+"""What stands in for a value at a step that is not computed: one scalar for each computed feature that is kept.
+
+Every predictor here is linear in the history: prediction = sum_k c_k * H_k, H_0 the newest computed feature, H_1 the
+one before it, and so on. The scalars depend only on which steps were computed and which step is predicted, never on
+the features, so a predictor is a pure function and one graph serves them all.
+
+A new predictor is one frozen dataclass in a file of its own here; it has the members of `Predictor`.
+"""
+
+from .base import Coefficients, Predictor, ScalarPredictor
+from .reuse import Reuse
+from .taylor import Taylor
+
+__all__ = ["Coefficients", "Predictor", "Reuse", "ScalarPredictor", "Taylor"]

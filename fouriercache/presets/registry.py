@@ -1,0 +1,32 @@
+"""The presets by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from ..checks import check_keywords, suggest
+from ..errors import MethodError
+from ..methods import Method
+from .fora import FORA
+from .taylorseer import TaylorSeer
+
+PRESETS: Mapping[str, Callable[..., Method]] = MappingProxyType({"FORA": FORA, "TaylorSeer": TaylorSeer})
+
+
+def method_from_name(name: str, **options: Any) -> Method:
+    """Return the preset called `name`, built with `options`, as a command line gives them.
+
+    Raises MethodError when there is no such preset, it takes no such option, or an option's value makes no sense.
+    """
+    if name not in PRESETS:
+        raise MethodError(
+            f"No method is called {name!r}.\n"
+            f"  where: method_from_name({name!r})\n"
+            f"  Use one of {', '.join(PRESETS)}, or build a Method.{suggest(name, PRESETS)}"
+        )
+    preset = PRESETS[name]
+    check_keywords(name, options, inspect.signature(preset).parameters)
+    return preset(**options)

@@ -1,0 +1,14 @@
+"""When a value is computed: the computed steps of a denoising trajectory.
+
+A step is counted from 0 at the first, noisiest step of a trajectory; a trajectory has `num_steps` of them. Published
+code often counts the other way, i = T - 1 ... 0; then step = T - 1 - i.
+
+A new schedule is one frozen dataclass in a file of its own here; it has the members of `Schedule`. A schedule that
+decides while the trajectory runs returns None from `steps`.
+"""
+
+from .base import Schedule
+from .interval import Interval
+from .table import Table
+
+__all__ = ["Interval", "Schedule", "Table"]
