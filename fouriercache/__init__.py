@@ -15,7 +15,18 @@ from fouriercache.errors import (
 )
 from fouriercache.methods import Method
 from fouriercache.optimize import optimize
-from fouriercache.predictors import Reuse, Taylor
+from fouriercache.predictors import (
+    Banded,
+    Calibrated,
+    Chebyshev,
+    Damped,
+    Hermite,
+    LowPassed,
+    Newton,
+    Reuse,
+    Taylor,
+    TemporalFourier,
+)
 from fouriercache.presets import FORA, TaylorSeer, method_from_name
 from fouriercache.program import Program, Site, TokenGrid
 from fouriercache.runtime.module import OptimizedModule
@@ -25,13 +36,20 @@ from fouriercache.tokens import All
 __all__ = [
     "FORA",
     "All",
+    "Banded",
+    "Calibrated",
     "CaptureError",
+    "Chebyshev",
+    "Damped",
     "Dense",
+    "Hermite",
     "Interval",
+    "LowPassed",
     "LoweringError",
     "Method",
     "MethodError",
     "MissingExtraError",
+    "Newton",
     "OptimizeError",
     "OptimizedModule",
     "PassError",
@@ -42,6 +60,7 @@ __all__ = [
     "Table",
     "Taylor",
     "TaylorSeer",
+    "TemporalFourier",
     "TokenGrid",
     "TrajectoryError",
     "UnsupportedModelError",

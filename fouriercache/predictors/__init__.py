@@ -7,8 +7,30 @@ the features, so a predictor is a pure function and one graph serves them all.
 A new predictor is one frozen dataclass in a file of its own here; it has the members of `Predictor`.
 """
 
+from .banded import Banded
 from .base import Coefficients, Predictor, ScalarPredictor
+from .calibrated import Calibrated
+from .chebyshev import Chebyshev
+from .damped import Damped
+from .hermite import Hermite
+from .low_passed import LowPassed
+from .newton import Newton
 from .reuse import Reuse
 from .taylor import Taylor
+from .temporal_fourier import TemporalFourier
 
-__all__ = ["Coefficients", "Predictor", "Reuse", "ScalarPredictor", "Taylor"]
+__all__ = [
+    "Banded",
+    "Calibrated",
+    "Chebyshev",
+    "Coefficients",
+    "Damped",
+    "Hermite",
+    "LowPassed",
+    "Newton",
+    "Predictor",
+    "Reuse",
+    "ScalarPredictor",
+    "Taylor",
+    "TemporalFourier",
+]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
-from ..errors import TrajectoryError
+from ..errors import MethodError, TrajectoryError
 
 Coefficients: TypeAlias = tuple[tuple[tuple[float, ...], ...], ...]
 """Scalars of one prediction, [sites][bands][features]: one site stands for all, features newest first."""
@@ -32,6 +32,14 @@ class Predictor(Protocol):
         n borders part n + 1 bands, the lowest first, each with scalars of its own. () is one band: no transform.
         """
 
+    @property
+    def per_site(self) -> bool:
+        """Whether each site may have scalars of its own; False where one site stands for all."""
+
+    @property
+    def needs_gram(self) -> bool:
+        """Whether `table` takes the Gram matrices of the kept features as a third argument; False for almost all."""
+
     def table(self, computed: Sequence[int], step: int) -> Coefficients:
         """Return the scalars of the prediction, [sites][bands][at most K], the newest computed feature's first.
 
@@ -44,6 +52,8 @@ class ScalarPredictor(ABC):
     """Base of predictors with the same scalars for every site and every spatial frequency."""
 
     edges: ClassVar[tuple[float, ...]] = ()
+    per_site: ClassVar[bool] = False
+    needs_gram: ClassVar[bool] = False
 
     @abstractmethod
     def coefficients(self, computed: Sequence[int], step: int) -> tuple[float, ...]:
@@ -68,4 +78,23 @@ def check_target(predictor: Predictor, computed: Sequence[int], step: int) -> No
             "A prediction goes forward from computed steps in ascending order.\n"
             f"  where: {predictor!r}, asked for step {step} after the computed steps {tuple(computed)}\n"
             "  Begin a new trajectory when the steps start again."
+        )
+
+
+def check_member(owner: str, field: str, member: object, *, bands: int | None = None) -> None:
+    """Raise MethodError unless `member` is a predictor that another can be built on, of `bands` bands if given."""
+    where = f"  where: {field} of {owner}, {member!r}\n"
+    if isinstance(member, type) or not isinstance(member, Predictor):
+        raise MethodError(
+            f"{owner} needs {field} to be a predictor, got {member!r}.\n{where}  Construct one, as in Taylor(order=2)."
+        )
+    if member.needs_gram:
+        raise MethodError(
+            f"{owner} cannot hold a predictor that asks for Gram matrices of whole features.\n{where}"
+            "  Use it by itself, as the method's predictor."
+        )
+    if bands is not None and len(member.edges) + 1 != bands:
+        raise MethodError(
+            f"{owner} needs {field} to have {bands} band, {member.name} has {len(member.edges) + 1}.\n{where}"
+            "  Put the predictors of all bands side by side in one Banded."
         )

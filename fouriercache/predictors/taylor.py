@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise, zip_longest
 from math import factorial
 from typing import ClassVar
 
 from ..checks import check_whole
 from .base import ScalarPredictor, check_target
+from .differences import backward_factors, weighted_factors
 
 
 @dataclass(frozen=True)
@@ -68,18 +68,6 @@ class Taylor(ScalarPredictor):
         check_target(self, computed, step)
         # f_j comes from the newest j + 1 features alone, so older ones cannot matter; their absence bounds the order
         recent = computed[-self.history :]
-        factors: list[list[float]] = [[1.0]]
-        for before, now in pairwise(recent):
-            updated: list[list[float]] = [[1.0]]
-            if now >= self.first_difference:
-                for old in factors:
-                    # the feature computed now moves every older one back by a place
-                    pairs = zip_longest(updated[-1], [0.0, *old], fillvalue=0.0)
-                    updated.append([(new - kept) / (now - before) for new, kept in pairs])
-            factors = updated
+        factors = backward_factors(recent, self.first_difference)
         ahead = step - recent[-1]
-        weights = [ahead**power / factorial(power) for power in range(len(factors))]
-        return tuple(
-            sum(weights[power] * factors[power][age] for power in range(age, len(factors)))
-            for age in range(len(factors))
-        )
+        return weighted_factors(factors, [ahead**power / factorial(power) for power in range(len(factors))])
