@@ -27,10 +27,10 @@ from fouriercache.predictors import (
     Taylor,
     TemporalFourier,
 )
-from fouriercache.presets import FORA, TaylorSeer, method_from_name
+from fouriercache.presets import FORA, FreqCa, HiCache, Spectrum, TaylorSeer, method_from_name
 from fouriercache.program import Program, Site, TokenGrid
 from fouriercache.runtime.module import OptimizedModule
-from fouriercache.schedules import Interval, Table
+from fouriercache.schedules import Growing, Interval, Table
 from fouriercache.tokens import All
 
 __all__ = [
@@ -42,7 +42,10 @@ __all__ = [
     "Chebyshev",
     "Damped",
     "Dense",
+    "FreqCa",
+    "Growing",
     "Hermite",
+    "HiCache",
     "Interval",
     "LowPassed",
     "LoweringError",
@@ -57,6 +60,7 @@ __all__ = [
     "Program",
     "Reuse",
     "Site",
+    "Spectrum",
     "Table",
     "Taylor",
     "TaylorSeer",

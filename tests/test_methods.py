@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import FrozenInstanceError, dataclass, field
+from inspect import signature
 from typing import Any, ClassVar
 
 import pytest
 
+import fouriercache
 from fouriercache.codecs import Codec, Dense
 from fouriercache.errors import MethodError, OptimizeError
 from fouriercache.methods import SITES, Method
-from fouriercache.predictors import Predictor, Reuse, ScalarPredictor, Taylor
-from fouriercache.presets import FORA, PRESETS, TaylorSeer, method_from_name
-from fouriercache.schedules import Interval, Schedule, Table
+from fouriercache.predictors import Banded, Chebyshev, Hermite, Predictor, Reuse, ScalarPredictor, Taylor
+from fouriercache.presets import FORA, PRESETS, FreqCa, HiCache, Spectrum, TaylorSeer, method_from_name
+from fouriercache.schedules import Growing, Interval, Schedule, Table
 from fouriercache.tokens import All, Tokens
+
+WITH_INTERVAL = [preset for preset in PRESETS.values() if "interval" in signature(preset).parameters]
 
 
 @dataclass(frozen=True)
@@ -101,20 +105,63 @@ def test_taylorseer_for_flux_warms_up_for_three_steps() -> None:
     assert method.predictor == Taylor(1, first_difference=2)
 
 
+def test_hicache_is_taylorseer_on_hermite_polynomials() -> None:
+    seer = TaylorSeer(6, 2, warmup=3)
+    assert HiCache(6, warmup=3) == seer.with_(name="HiCache", predictor=Hermite(2, 0.5, first_difference=2))
+
+
+def test_freqca_is_the_published_method() -> None:
+    method = FreqCa()
+    assert (method.site, method.schedule) == ("stack", Interval(6, warmup=3, anchor="first"))
+    assert method.predictor == Banded((0.1,), (Reuse(), Hermite(2, 0.71, first_difference=2)))
+    assert FreqCa(9).schedule.steps(50) == (0, 1, 2, 11, 20, 29, 38, 47)
+
+
+def test_freqca_reuses_below_its_edge_and_extrapolates_above() -> None:
+    ((low, high),) = FreqCa().predictor.table((0, 1, 2, 8, 14), 17)
+    assert low == (1.0,)
+    assert high == Hermite(2, 0.71).coefficients((2, 8, 14), 17)
+
+
+def test_spectrum_is_the_published_method() -> None:
+    method = Spectrum()
+    assert (method.site, method.schedule) == ("stack", Growing(0.75, 2.0, warmup=5))
+    assert method.predictor == Chebyshev(50, degree=4, ridge=0.1, history=14, weight=1.0)
+
+
+def test_spectrum_keeps_every_feature_that_its_schedule_computes() -> None:
+    assert Spectrum(20).predictor.history == len(Growing().steps(20) or ())
+    assert Spectrum(schedule=Table((0, 3, 9))).predictor.history == 3
+    assert Spectrum(schedule=Drifting(0.4), history=6).predictor.history == 6
+    with pytest.raises(MethodError, match="Pass history="):
+        Spectrum(schedule=Drifting(0.4))
+
+
+@pytest.mark.parametrize("changes", [{"alpha": 1.0}, {"window": 3.0}, {"warmup": 2}])
+def test_spectrum_refuses_gaps_beside_a_schedule(changes: dict[str, Any]) -> None:
+    with pytest.raises(MethodError, match="Leave out one of the two"):
+        Spectrum(schedule=Table((0, 3)), **changes)
+
+
+@pytest.mark.parametrize("preset", PRESETS.values())
+def test_preset_is_built_again_from_its_text(preset: Callable[..., Method]) -> None:
+    assert eval(repr(preset()), vars(fouriercache)) == preset()
+
+
 @pytest.mark.parametrize("preset", PRESETS.values())
 def test_preset_takes_the_other_answers_as_keywords(preset: Callable[..., Method]) -> None:
     method = preset(site="stack", schedule=Table((0, 3)), codec=Coarse(), tokens=Best())
     assert (method.site, method.schedule, method.codec, method.tokens) == ("stack", Table((0, 3)), Coarse(), Best())
 
 
-@pytest.mark.parametrize("preset", PRESETS.values())
+@pytest.mark.parametrize("preset", WITH_INTERVAL)
 def test_preset_refuses_an_interval_beside_a_schedule(preset: Callable[..., Method]) -> None:
     with pytest.raises(MethodError, match="Leave out one of the two"):
         preset(interval=7, schedule=Table((0, 3)))
 
 
 @pytest.mark.parametrize("interval", [0, -1, True, 2.5, "3", None])
-@pytest.mark.parametrize("preset", PRESETS.values())
+@pytest.mark.parametrize("preset", WITH_INTERVAL)
 def test_preset_refuses_a_wrong_interval_in_its_own_words(preset: Callable[..., Method], interval: object) -> None:
     with pytest.raises(MethodError, match=f"{preset.__name__} needs interval to be"):
         preset(interval=interval)
@@ -239,7 +286,7 @@ def test_unknown_name_is_refused_with_a_suggestion(name: str, suggestion: str) -
 
 @pytest.mark.parametrize("name", ["zzz", "", None, 3])
 def test_name_unlike_any_other_is_refused_with_the_list(name: str) -> None:
-    with pytest.raises(MethodError, match="Use one of FORA, TaylorSeer, or build a Method") as caught:
+    with pytest.raises(MethodError, match=f"Use one of {', '.join(PRESETS)}, or build a Method") as caught:
         method_from_name(name)
     assert "Did you mean" not in str(caught.value)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import zip_longest
 from typing import ClassVar
 
 from ..checks import check_number, check_whole
 from ..errors import TrajectoryError
 from .base import ScalarPredictor, check_target
 from .linear import solve
+from .newton import Newton
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,9 @@ class Chebyshev(ScalarPredictor):
     (Spectrum, src/utils/basis_utils.py: degree M = 4, ridge lam = 0.1.) H enters linearly, so the scalars of the
     features are the row phi(tau_t) (Phi^T Phi + ridge I)^-1 Phi^T, and no polynomial is ever fitted to a tensor.
 
+    `weight` mixes in the straight line through the two newest features, as the code offers since publication (w there,
+    and 0.5 to 1 is recommended): F(t) = weight * phi(tau_t) C + (1 - weight) * line(t).
+
     `history` is the number of newest computed features that are kept and fitted, all of them tensors in memory; the
     published code keeps all, so give it the number of computed steps. The ridge pulls towards 0, not towards the newest
     feature: with few computed steps the scalars sum to clearly less than 1, and the schedule must warm up.
@@ -33,8 +38,8 @@ class Chebyshev(ScalarPredictor):
     The published code maps steps by a fixed 50 and holds features and coefficients in bfloat16; here the map is by
     `num_steps`, which is the same at 50 steps, and the scalars are computed in float64.
 
-    Raises MethodError when `num_steps`, `degree` or `history` is not a whole number of at least 1, 0 and 1, or `ridge`
-    is not a finite number above 0.
+    Raises MethodError when `num_steps`, `degree` or `history` is not a whole number of at least 1, 0 and 1, `ridge`
+    is not a finite number above 0, or `weight` not one from 0 to 1.
     """
 
     name: ClassVar[str] = "chebyshev"
@@ -43,6 +48,7 @@ class Chebyshev(ScalarPredictor):
     degree: int = 4
     ridge: float = 0.1
     history: int = 12
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         check_whole("Chebyshev", "num_steps", self.num_steps, least=1, advice="It is the scheduler's number of steps.")
@@ -55,6 +61,14 @@ class Chebyshev(ScalarPredictor):
             advice="The published ridge is 0.1; without one, fewer steps than polynomials leave no unique fit.",
         )
         check_whole("Chebyshev", "history", self.history, least=1, advice="The published code keeps every feature.")
+        check_number(
+            "Chebyshev",
+            "weight",
+            self.weight,
+            least=0,
+            most=1,
+            advice="weight=1 is the regression, 0 the straight line.",
+        )
 
     def coefficients(self, computed: Sequence[int], step: int) -> tuple[float, ...]:
         """Return the regression's scalars, one for each kept computed step.
@@ -70,7 +84,12 @@ class Chebyshev(ScalarPredictor):
                 "  Give Chebyshev(num_steps=) the number of steps the scheduler really takes."
             )
         newest_first = tuple(reversed(computed[-self.history :]))
-        return _regress(newest_first, step, self.num_steps, self.degree, self.ridge)
+        fitted = _regress(newest_first, step, self.num_steps, self.degree, self.ridge)
+        line = Newton(order=1).coefficients(computed[-self.history :], step)
+        return tuple(
+            self.weight * scalar + (1 - self.weight) * local
+            for scalar, local in zip_longest(fitted, line, fillvalue=0.0)
+        )
 
 
 @lru_cache(maxsize=1024)

@@ -1,7 +1,10 @@
 """Published methods, and our own: each a function that returns a `Method`, in a file of its own."""
 
 from .fora import FORA
+from .freqca import FreqCa
+from .hicache import HiCache
 from .registry import PRESETS, method_from_name
+from .spectrum import Spectrum
 from .taylorseer import TaylorSeer
 
-__all__ = ["FORA", "PRESETS", "TaylorSeer", "method_from_name"]
+__all__ = ["FORA", "PRESETS", "FreqCa", "HiCache", "Spectrum", "TaylorSeer", "method_from_name"]

@@ -11,9 +11,14 @@ from ..checks import check_keywords, suggest
 from ..errors import MethodError
 from ..methods import Method
 from .fora import FORA
+from .freqca import FreqCa
+from .hicache import HiCache
+from .spectrum import Spectrum
 from .taylorseer import TaylorSeer
 
-PRESETS: Mapping[str, Callable[..., Method]] = MappingProxyType({"FORA": FORA, "TaylorSeer": TaylorSeer})
+PRESETS: Mapping[str, Callable[..., Method]] = MappingProxyType(
+    {"FORA": FORA, "FreqCa": FreqCa, "HiCache": HiCache, "Spectrum": Spectrum, "TaylorSeer": TaylorSeer}
+)
 
 
 def method_from_name(name: str, **options: Any) -> Method:

@@ -8,7 +8,8 @@ decides while the trajectory runs returns None from `steps`.
 """
 
 from .base import Schedule
+from .growing import Growing
 from .interval import Interval
 from .table import Table
 
-__all__ = ["Interval", "Schedule", "Table"]
+__all__ = ["Growing", "Interval", "Schedule", "Table"]

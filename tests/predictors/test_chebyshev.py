@@ -16,9 +16,18 @@ from tests.predictors.series import combine, moments, random_features, summed_si
 
 
 def predict_as_published(
-    features: dict[int, float], computed: tuple[int, ...], step: int, num_steps: int, degree: int, ridge: float
+    features: dict[int, float],
+    computed: tuple[int, ...],
+    step: int,
+    num_steps: int,
+    degree: int,
+    ridge: float,
+    w: float,
 ) -> float:
-    """Spectrum, src/utils/basis_utils.py: fit C to the features, then evaluate it. T_m(cos x) = cos(m x)."""
+    """Spectrum, src/utils/basis_utils.py: fit C to the features, then evaluate it. T_m(cos x) = cos(m x).
+
+    Its _local_taylor_discrete of order 1 is mixed in with the weight 1 - w.
+    """
 
     def row(at: int) -> list[float]:
         tau = (at - num_steps / 2) * 2 / num_steps
@@ -27,20 +36,26 @@ def predict_as_published(
     design = np.array([row(done) for done in computed])
     values = np.array([features[done] for done in computed])
     normal = design.T @ design + ridge * np.eye(degree + 1)
-    return float(np.array(row(step)) @ np.linalg.solve(normal, design.T @ values))
+    fitted = float(np.array(row(step)) @ np.linalg.solve(normal, design.T @ values))
+    local = float(values[-1])
+    if len(computed) > 1:
+        k = (step - computed[-1]) / (computed[-1] - computed[-2])
+        local += k * float(values[-1] - values[-2])
+    return (1 - w) * local + w * fitted
 
 
 @unhurried
-@given(moments(), st.integers(0, 6), st.floats(0.05, 10), st.integers(0, 2**32))
+@given(moments(), st.integers(0, 6), st.floats(0.05, 10), st.floats(0, 1), st.integers(0, 2**32))
 def test_chebyshev_is_the_published_regression(
-    moment: tuple[int, tuple[int, ...], int], degree: int, ridge: float, seed: int
+    moment: tuple[int, tuple[int, ...], int], degree: int, ridge: float, w: float, seed: int
 ) -> None:
     num_steps, computed, step = moment
     features = random_features(computed, seed)
-    coefficients = Chebyshev(num_steps, degree, ridge, history=20).coefficients(computed, step)
-    published = predict_as_published(features, computed, step, num_steps, degree, ridge)
+    coefficients = Chebyshev(num_steps, degree, ridge, history=20, weight=w).coefficients(computed, step)
+    published = predict_as_published(features, computed, step, num_steps, degree, ridge, w)
     assert len(coefficients) == len(computed)
-    size = summed_size(coefficients, computed, features.__getitem__) + sum(map(abs, features.values()))
+    parts = [Chebyshev(num_steps, degree, ridge, history=20, weight=part) for part in (0, 1)]
+    size = sum(summed_size(part.coefficients(computed, step), computed, features.__getitem__) for part in parts)
     assert abs(combine(coefficients, computed, features.__getitem__) - published) <= 1e-12 * size
 
 
@@ -78,6 +93,8 @@ def test_step_outside_its_trajectory_is_refused() -> None:
         ({"ridge": 0}, "ridge to be finite and above 0"),
         ({"ridge": None}, "ridge to be a number"),
         ({"history": 0}, "history to be at least 1"),
+        ({"weight": 1.5}, "weight to be finite and at least 0 and at most 1"),
+        ({"weight": -0.5}, "weight to be finite and at least 0 and at most 1"),
     ],
 )
 def test_wrong_fields_are_refused(fields: dict[str, Any], fault: str) -> None:
