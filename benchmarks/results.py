@@ -141,6 +141,11 @@ class Result:
             console.print(f"{mark}  {check['what']}: {check['value']:.4g} (limit {check['limit']:.4g})")
 
 
+def provenance() -> dict[str, str]:
+    """When this process began, on what commit, and in what environment, for pages with a form of their own."""
+    return {"began": _START.time, "ended": _now(), "commit": _START.commit, **describe_environment()}
+
+
 def _lines(cells: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
