@@ -13,6 +13,7 @@ from fouriercache.errors import (
     UnsupportedModelError,
     VerifyError,
 )
+from fouriercache.indicators import DDPM, BandLimited, Filtered, Flow, Latents, Modulated, TimestepEmbedding
 from fouriercache.methods import Method
 from fouriercache.optimize import optimize
 from fouriercache.predictors import (
@@ -27,44 +28,57 @@ from fouriercache.predictors import (
     Taylor,
     TemporalFourier,
 )
-from fouriercache.presets import FORA, FreqCa, HiCache, Spectrum, TaylorSeer, method_from_name
+from fouriercache.presets import FORA, FreqCa, HiCache, SeaCache, Spectrum, TaylorSeer, TeaCache, method_from_name
 from fouriercache.program import Program, Site, TokenGrid
 from fouriercache.runtime.module import OptimizedModule
-from fouriercache.schedules import Growing, Interval, Table
+from fouriercache.schedules import Accumulated, Decision, FixedSchedule, Growing, Interval, Polynomial, Table
 from fouriercache.tokens import All
 
 __all__ = [
+    "DDPM",
     "FORA",
+    "Accumulated",
     "All",
+    "BandLimited",
     "Banded",
     "Calibrated",
     "CaptureError",
     "Chebyshev",
     "Damped",
+    "Decision",
     "Dense",
+    "Filtered",
+    "FixedSchedule",
+    "Flow",
     "FreqCa",
     "Growing",
     "Hermite",
     "HiCache",
     "Interval",
+    "Latents",
     "LowPassed",
     "LoweringError",
     "Method",
     "MethodError",
     "MissingExtraError",
+    "Modulated",
     "Newton",
     "OptimizeError",
     "OptimizedModule",
     "PassError",
+    "Polynomial",
     "PreconditionError",
     "Program",
     "Reuse",
+    "SeaCache",
     "Site",
     "Spectrum",
     "Table",
     "Taylor",
     "TaylorSeer",
+    "TeaCache",
     "TemporalFourier",
+    "TimestepEmbedding",
     "TokenGrid",
     "TrajectoryError",
     "UnsupportedModelError",

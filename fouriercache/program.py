@@ -18,6 +18,7 @@ from fouriercache.errors import VerifyError
 from fouriercache.text import program_text
 
 Role = Literal["sample", "timestep", "conditioning", "refresh", "coefficients", "slot", "state", "control", "hoisted"]
+OutputRole = Literal["result", "slot", "state", "distance", "hoisted"]
 SiteKind = Literal["attention", "mlp", "block", "stack"]
 
 
@@ -35,13 +36,14 @@ class Input:
 
 @dataclass(frozen=True)
 class Output:
-    """One graph output, in order: results, then slots, then states.
+    """One graph output, in order: results, then slots, then states, then a distance.
 
-    A "slot" is the new value of the site called `name`; a "state" is the next step's input of the same name.
+    A "slot" is the new value of the site called `name`; a "state" is the next step's input of the same name. A
+    "distance" is what an adaptive schedule decides by: how far the indicator moved, and how large it was.
     """
 
     name: str
-    role: Literal["result", "slot", "state", "hoisted"]
+    role: OutputRole
 
 
 @dataclass(frozen=True)

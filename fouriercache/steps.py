@@ -34,8 +34,23 @@ class StepPrograms:
 
 
 @dataclass(frozen=True)
+class ProbePrograms:
+    """What an adaptive schedule looks at, cut as a step mode is.
+
+    Attributes:
+        parts: return the new indicator and its distance from the last one.
+        first: the moving part without the distance, for steps where nobody asks for it; reads no last indicator.
+    """
+
+    parts: StepPrograms
+    first: Program
+
+
+@dataclass(frozen=True)
 class Steps:
     """What one capture became: `canonical` with both alternatives in the open, and the parts for each mode.
+
+    `probe` is there for schedules that decide while the trajectory runs.
 
     `outline` builds the single-graph form, one `torch.cond` for the whole step; it takes time and is seldom wanted.
     """
@@ -44,3 +59,4 @@ class Steps:
     canonical: Program
     modes: Mapping[Mode, StepPrograms]
     outline: Callable[[], Program]
+    probe: ProbePrograms | None = None

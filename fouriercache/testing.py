@@ -14,6 +14,7 @@ from fouriercache.passes.base import Pass
 from fouriercache.program import Input, Output, Program, Role, tensor_of
 
 _Inputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
+_FILLED: tuple[Role, ...] = ("slot", "state", "control", "coefficients", "refresh")
 
 
 class _Root(nn.Module):
@@ -162,8 +163,8 @@ def compare(want: Program, have: Program, inputs: _Inputs, *, rtol: float | None
 def feed(program: Program, given: Mapping[str, Tensor]) -> list[Tensor]:
     """Return a tensor for every input of `program`, in order.
 
-    `given` holds them by name. Missing slots and coefficients are zeros and a missing `refresh` is true: the step
-    computes everything.
+    `given` holds them by name. Missing slots, states, controls and coefficients are zeros and a missing `refresh` is
+    true: the step computes everything.
 
     Raises:
         AssertionError: an input of another role is missing.
@@ -176,7 +177,7 @@ def feed(program: Program, given: Mapping[str, Tensor]) -> list[Tensor]:
     filled = []
     for node, wanted in zip(program.placeholders, program.inputs, strict=True):
         fake = tensor_of(node)
-        assert node.name in given or (wanted.role in ("slot", "coefficients", "refresh") and fake is not None), (
+        assert node.name in given or (wanted.role in _FILLED and fake is not None), (
             f"input {node.name} ({wanted.role}) is not given; given are {', '.join(given)}"
         )
         if node.name in given:

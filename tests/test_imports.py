@@ -28,7 +28,7 @@ LINES = (
     {"optimize"},
     {"capture", "calls", "steps", "passes", "export", "runtime"},
     {"program", "text", "cost", "ops", "presets", "methods", "models"},
-    {"predictors", "schedules", "codecs", "tokens", "spectral", "checks", "extras"},
+    {"predictors", "schedules", "indicators", "codecs", "tokens", "spectral", "checks", "extras"},
     {"errors"},
 )
 LINE_OF = {room: number for number, line in enumerate(LINES) for room in line}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fouriercache.errors import MethodError, TrajectoryError
-from fouriercache.schedules import Interval, Schedule, Table
+from fouriercache.schedules import FixedSchedule, Interval, Schedule, Table
 
 unhurried = settings(deadline=None)  # the machine may be busy; these tests are about values
 
@@ -125,7 +125,7 @@ def test_interval_from_the_last_step_refuses_to_guess_the_number_of_steps() -> N
 
 @pytest.mark.parametrize("schedule", [Interval(3), Interval(3, anchor="last"), Table((0, 2))])
 @pytest.mark.parametrize("step", [-1, 10])
-def test_step_outside_the_trajectory_is_refused(schedule: Schedule, step: int) -> None:
+def test_step_outside_the_trajectory_is_refused(schedule: FixedSchedule, step: int) -> None:
     with pytest.raises(TrajectoryError, match=f"Step {step} is not in a trajectory of 10 steps"):
         schedule.is_computed(step, 10)
 

@@ -78,7 +78,7 @@ class InsertCache(Pass):
             kept = value
             if site.is_residual:
                 kept = insert_after(value, aten.sub.Tensor, value, nodes[site.spine])
-            elif _shows_part(value):
+            elif shows_part(value):
                 # A slot that is a view would keep the whole tensor alive from step to step.
                 kept = insert_after(value, aten.clone.default, value)
             insert_after(kept, ops.cache_lookup, slots)
@@ -89,7 +89,7 @@ class InsertCache(Pass):
         return len(sites)
 
 
-def _shows_part(value: torch.fx.Node) -> bool:
+def shows_part(value: torch.fx.Node) -> bool:
     """Whether the value is a part of a larger tensor."""
     return any(node.target in _CUTS for node in shared_with(value))
 

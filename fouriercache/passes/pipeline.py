@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from torch import fx
 
 from fouriercache.capture import Capture
 from fouriercache.errors import UnsupportedModelError
+from fouriercache.indicators import Indicator
 from fouriercache.methods import Method
 from fouriercache.passes.base import Pipeline
 from fouriercache.passes.find_grid import FindGrid
@@ -15,19 +19,20 @@ from fouriercache.passes.hoist_conditioning import MOVING, HoistConditioning
 from fouriercache.passes.insert_cache import InsertCache
 from fouriercache.passes.insert_gate import InsertGate
 from fouriercache.passes.insert_predictor import InsertPredictor
+from fouriercache.passes.insert_probe import InsertProbe
 from fouriercache.passes.merge_duplicates import MergeDuplicates
 from fouriercache.passes.narrow_linear import NarrowLinear
 from fouriercache.passes.outline_cond import OutlineCond
 from fouriercache.passes.remove_dead import RemoveDead
 from fouriercache.passes.remove_noops import RemoveNoops
 from fouriercache.passes.specialize_step import SpecializeStep
-from fouriercache.passes.split import split
-from fouriercache.program import NoMatch, Output, Program, TokenGrid, sizes_of, tensor_of
-from fouriercache.steps import MODES, Mode, StepPrograms, Steps
+from fouriercache.passes.split import split, trim
+from fouriercache.program import NoMatch, Output, OutputRole, Program, TokenGrid, sizes_of, tensor_of
+from fouriercache.steps import MODES, Mode, ProbePrograms, StepPrograms, Steps
 
 
-def _canonical_pipeline(site: str, history: int) -> Pipeline:
-    """From a captured program to the canonical one."""
+def _facts_pipeline() -> Pipeline:
+    """From a captured program to one whose blocks, sites and grid are known."""
     return Pipeline(
         (
             RemoveNoops(),  # first: no-op casts and full slices cut the patterns of FindSites in two
@@ -35,6 +40,14 @@ def _canonical_pipeline(site: str, history: int) -> Pipeline:
             FindGrid(),  # after FindSites: the grid must match the stack's token stream
             MergeDuplicates(),
             RemoveDead(),
+        )
+    )
+
+
+def _canonical_pipeline(site: str, history: int) -> Pipeline:
+    """From there to the canonical program."""
+    return Pipeline(
+        (
             InsertCache(site=site, history=history),
             InsertPredictor(),
             InsertGate(),
@@ -64,19 +77,48 @@ def build_steps(capture: Capture, method: Method, grid: TokenGrid | None = None,
         check: hold every pass to its whole contract; slow.
 
     Raises:
-        UnsupportedModelError: the model has no site of the asked kind, or no cached value shortens a step.
+        UnsupportedModelError: the model has no site of the asked kind, no cached value shortens a step, or the
+            schedule's indicator cannot be found.
     """
     canonical = capture.program.clone()
     canonical.grid = grid
-    history = method.predictor.history
-    _canonical_pipeline(method.site, history).apply(canonical, check=check)
+    _facts_pipeline().apply(canonical, check=check)
+    # before the cache: what is looked at is computed, never predicted
+    probe = _build_probe(canonical, method.schedule.indicator, check=check) if method.schedule.indicator else None
+    _canonical_pipeline(method.site, method.predictor.history).apply(canonical, check=check)
     wholes: dict[Mode, Program] = {}
     for mode in MODES:
         wholes[mode] = canonical.clone()
         _mode_pipeline(mode).apply(wholes[mode], check=check)
     _drop_unread_sites(canonical, wholes)
     modes = {mode: cut(whole) for mode, whole in wholes.items()}
-    return Steps(capture, canonical, modes, lambda: outline(canonical))
+    return Steps(capture, canonical, modes, lambda: outline(canonical), probe)
+
+
+def _build_probe(known: Program, indicator: Indicator, *, check: bool = False) -> ProbePrograms:
+    """Return what computes an indicator, from a program whose sites and grid are known and which is left as it is.
+
+    Raises:
+        UnsupportedModelError: the indicator cannot be found.
+    """
+    probe = known.clone()
+    Pipeline((InsertProbe(indicator),)).apply(probe, check=check)
+    _keep_outputs(probe, {"distance": "result", "state": "state"})
+    # of the modulation only shift and scale of one branch are left to read
+    Pipeline((NarrowLinear(), RemoveDead(), HoistConditioning())).apply(probe, check=check)
+    parts = cut(replace(probe, sites=(), history=0))
+    first = parts.moving.clone()
+    _keep_outputs(first, {"state": "state"})
+    return ProbePrograms(parts, first)
+
+
+def _keep_outputs(program: Program, roles: Mapping[OutputRole, OutputRole]) -> None:
+    """Return the outputs of these roles alone, in the order of `roles`, under the new roles; drop what then is dead."""
+    pairs = list(zip(program.results, program.outputs, strict=True))
+    kept = [(node, Output(given.name, roles[role])) for role in roles for node, given in pairs if given.role == role]
+    program.set_outputs([node for node, _ in kept], [output for _, output in kept])
+    trim(program)
+    program.verify()
 
 
 def outline(canonical: Program) -> Program:

@@ -35,11 +35,11 @@ def split(program: Program, moving: tuple[Role, ...]) -> tuple[Program, Program]
     ]
     border = [node for node in border if tensor_of(node) is not None]
     first.set_outputs(border, [Output(node.name, "hoisted") for node in border])
-    _trim(first)
+    trim(first)
     mirror = second.named()
     for node in border:
         replace_uses(mirror[node.name], insert_input(second, f"hoisted_{node.name}", node.meta["val"], "hoisted"))
-    _trim(second)
+    trim(second)
     return replace(first, sites=(), history=0), second
 
 
@@ -53,8 +53,8 @@ def _weight_only(program: Program) -> set[str]:
     return found
 
 
-def _trim(program: Program) -> None:
-    """Drop what the results do not need, inputs included."""
+def trim(program: Program) -> None:
+    """Drop what the outputs do not need, inputs included."""
     RemoveDead().rewrite(program)
     kept = []
     for node, given in zip(program.placeholders, program.inputs, strict=True):

@@ -4,7 +4,19 @@ from .fora import FORA
 from .freqca import FreqCa
 from .hicache import HiCache
 from .registry import PRESETS, method_from_name
+from .seacache import SeaCache
 from .spectrum import Spectrum
 from .taylorseer import TaylorSeer
+from .teacache import TeaCache
 
-__all__ = ["FORA", "PRESETS", "FreqCa", "HiCache", "Spectrum", "TaylorSeer", "method_from_name"]
+__all__ = [
+    "FORA",
+    "PRESETS",
+    "FreqCa",
+    "HiCache",
+    "SeaCache",
+    "Spectrum",
+    "TaylorSeer",
+    "TeaCache",
+    "method_from_name",
+]

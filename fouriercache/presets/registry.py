@@ -13,11 +13,21 @@ from ..methods import Method
 from .fora import FORA
 from .freqca import FreqCa
 from .hicache import HiCache
+from .seacache import SeaCache
 from .spectrum import Spectrum
 from .taylorseer import TaylorSeer
+from .teacache import TeaCache
 
 PRESETS: Mapping[str, Callable[..., Method]] = MappingProxyType(
-    {"FORA": FORA, "FreqCa": FreqCa, "HiCache": HiCache, "Spectrum": Spectrum, "TaylorSeer": TaylorSeer}
+    {
+        "FORA": FORA,
+        "FreqCa": FreqCa,
+        "HiCache": HiCache,
+        "SeaCache": SeaCache,
+        "Spectrum": Spectrum,
+        "TaylorSeer": TaylorSeer,
+        "TeaCache": TeaCache,
+    }
 )
 
 

@@ -104,20 +104,26 @@ class OptimizedModule(nn.Module):
 
     @property
     def schedule(self) -> tuple[int, ...] | None:
-        """The computed steps of a trajectory, or None when the number of steps is not known."""
+        """The computed steps of a trajectory, or None when they cannot be told beforehand.
+
+        That is when the number of steps is not known, or the schedule decides while the trajectory runs;
+        `session.computed_steps` then says what was computed.
+        """
         return self.method.schedule.steps(self.session.num_steps)
 
     @property
     def report(self) -> Report:
-        """Sites, refusals with reasons, the token grid and the cost of each mode.
+        """Sites, refusals with reasons, the token grid, the cost of each mode, and what was decided in this thread.
 
         Raises:
             PreconditionError: nothing has been captured yet.
         """
-        return report_of(self._captured())
+        return report_of(self._captured(), self.session.decisions)
 
     def program(self, name: str) -> Program:
-        """Return a program of the last capture: "canonical", "compute", "reuse" or "cond" (all in one graph).
+        """Return a program of the last capture by its name.
+
+        There are "canonical", "compute", "reuse", "cond" (all in one graph), and for adaptive schedules "probe".
 
         Raises:
             PreconditionError: nothing has been captured yet, or there is no program of that name.

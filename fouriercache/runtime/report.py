@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from fouriercache.cost import ModeCost, cost_of
 from fouriercache.program import Block, NoMatch, Site, TokenGrid
-from fouriercache.steps import MODES, Steps
+from fouriercache.schedules import Decision
+from fouriercache.steps import MODES, StepPrograms, Steps
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,10 @@ class Report:
         blocks: the repeated blocks. refused: pass name -> why it left something alone.
         grid: the token grid, or None when the graph does not show it.
         modes: cost of one step, "compute" and "reuse"; hoisted parts are counted in.
-        moving: the same without what is hoisted: the cost once `prepare` has run.
+        moving: the same without what is hoisted: the cost once `prepare` has run. Both have "probe" for a schedule that
+            looks at every step.
+        decisions: what an adaptive schedule decided about each step of the trajectory that this thread is in, for each
+            pass, and whether a distance was moved into a polynomial's range for it.
     """
 
     sites: tuple[Site, ...]
@@ -29,13 +33,17 @@ class Report:
     grid: TokenGrid | None
     modes: Mapping[str, ModeCost]
     moving: Mapping[str, ModeCost]
+    decisions: Mapping[int | str, tuple[Decision, ...]]
 
 
-def report_of(steps: Steps) -> Report:
-    """Collect the facts of a capture."""
+def report_of(steps: Steps, decisions: Mapping[int | str, tuple[Decision, ...]] | None = None) -> Report:
+    """Collect the facts of a capture, and of the trajectory that runs."""
     canonical = steps.canonical
+    parts: dict[str, StepPrograms] = {mode: steps.modes[mode] for mode in MODES}
+    if steps.probe is not None:
+        parts["probe"] = steps.probe.parts
     refused: dict[str, list[NoMatch]] = {}
-    for program in (canonical, *(steps.modes[mode].whole for mode in MODES)):
+    for program in (canonical, *(programs.whole for programs in parts.values())):
         for name, reasons in program.refused.items():
             refused.setdefault(name, []).extend(r for r in reasons if r not in refused.get(name, ()))
     return Report(
@@ -44,6 +52,7 @@ def report_of(steps: Steps) -> Report:
         blocks=canonical.blocks,
         refused=refused,
         grid=canonical.grid,
-        modes={mode: cost_of(steps.modes[mode].whole) for mode in MODES},
-        moving={mode: cost_of(steps.modes[mode].moving) for mode in MODES},
+        modes={mode: cost_of(programs.whole) for mode, programs in parts.items()},
+        moving={mode: cost_of(programs.moving) for mode, programs in parts.items()},
+        decisions=decisions or {},
     )

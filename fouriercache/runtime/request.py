@@ -16,9 +16,10 @@ from fouriercache.calls import detached
 from fouriercache.errors import TrajectoryError
 from fouriercache.runtime.call import Call
 from fouriercache.runtime.conditioning import Hoisted, Remembered
+from fouriercache.runtime.probe import Look
 from fouriercache.runtime.session import Plan, Session
 from fouriercache.runtime.stepper import Outcome, Stepper
-from fouriercache.steps import Mode
+from fouriercache.schedules import Decision
 
 PassKey = int | str
 
@@ -29,12 +30,13 @@ class _Pass:
 
     `ring` has the kept values of the last computed steps, newest first: one tuple for each step, one tensor for each
     site. A computed step puts a tuple in front and drops the last; no tensor is copied. `states` has what else the
-    step's graphs hand on, by name.
+    step's graphs hand on, by name: for an adaptive schedule the indicator of the last step. `hoisted` is kept for each
+    step mode, and for the probe.
     """
 
     ring: list[tuple[Tensor, ...]] = field(default_factory=list)
     states: dict[str, Tensor] = field(default_factory=dict)
-    hoisted: dict[Mode, Hoisted] = field(default_factory=dict)
+    hoisted: dict[str, Hoisted] = field(default_factory=dict)
     conditioning: Remembered | None = None
 
 
@@ -84,6 +86,14 @@ class Request:
         sample = (named[stepper.sample_name],)
         conditioning = tuple(named[name] for name in stepper.conditioning_names)
         stamp = tuple(float(value) for value in named[stepper.stamp_name].detach().reshape(-1).tolist())
+        looks: list[Look] = []
+
+        def measure(key: PassKey) -> float:
+            self._forget_other_conditioning(self._passes[key], conditioning)
+            looks.append(self._look(stepper, named, stamp, self._passes[key], is_compared=True))
+            assert looks[0].distance is not None
+            return looks[0].distance
+
         plan = self._session.plan(
             Call(
                 timestep=stamp,
@@ -93,13 +103,17 @@ class Request:
                 ),
                 same_sample=lambda: self._sample is not None and self._sample.equals(sample),
                 same_conditioning=lambda: self._conditioning is not None and self._conditioning.equals(conditioning),
-            )
+            ),
+            measure,
         )
         if plan.drop_history:
             # A weight changed through `.data` leaves no trace that could be checked in each call.
             stepper = self._find_stepper(call, arguments, True)
         state = _Pass() if plan.drop_history else self._passes.get(plan.position.pass_key, _Pass())
-        self._forget_other_conditioning(state, conditioning)
+        if not looks:
+            self._forget_other_conditioning(state, conditioning)
+            if stepper.probe is not None:
+                looks.append(self._look(stepper, named, stamp, state, is_compared=False))
         kept = state.hoisted.setdefault(plan.mode, Hoisted())
         ahead = self._ahead(plan, stepper)
         outcome = stepper.run(
@@ -109,6 +123,8 @@ class Request:
             _check_finite(outcome.results, sample[0], plan)
         self._session.commit(plan)
         self._commit(plan, state, outcome, stepper.history)
+        for look in looks:
+            state.states.update(look.states)
         self._sample, self._conditioning = Remembered.of(sample), Remembered.of(conditioning)
         return stepper.rebuild(outcome.results)
 
@@ -121,6 +137,20 @@ class Request:
             del state.ring[history:]
         state.states.update((name, value.detach()) for name, value in outcome.states.items())
 
+    def _look(
+        self,
+        stepper: Stepper,
+        named: Mapping[str, Tensor],
+        stamp: tuple[float, ...],
+        state: _Pass,
+        *,
+        is_compared: bool,
+    ) -> Look:
+        """Look at the indicator; nothing is kept but what depends on timestep and conditioning alone."""
+        assert stepper.probe is not None
+        kept = state.hoisted.setdefault("probe", Hoisted())
+        return stepper.probe.look(named, kept, stamp, self._prepared, state.states, is_compared=is_compared)
+
     @staticmethod
     def _forget_other_conditioning(state: _Pass, conditioning: tuple[Tensor, ...]) -> None:
         if state.conditioning is None or not state.conditioning.equals(conditioning):
@@ -130,12 +160,16 @@ class Request:
     def _ahead(self, plan: Plan, stepper: Stepper) -> list[float]:
         """The prepared timesteps that `plan.mode` will serve from here on.
 
-        Those of the last trajectory are no substitute: a batch rounds differently, so the second of two equal runs
-        would differ from the first, and nobody asked for that.
+        Where only the run shows which those are, all of them: half of a batch for nothing costs less than a run for
+        each step. Those of the last trajectory are no substitute: a batch rounds differently, so the second of two
+        equal runs would differ from the first, and nobody asked for that.
         """
         known = self._prepared
         steps = range(plan.position.step, len(known))
-        return [known[step] for step in steps if stepper.is_computed(step, len(known)) == (plan.mode == "compute")]
+        computed = stepper.computed(len(known)) if known else None
+        if computed is None:
+            return list(known[plan.position.step :])
+        return [known[step] for step in steps if (step in computed) == (plan.mode == "compute")]
 
     def prepare(self, timesteps: Sequence[float] | Tensor) -> None:
         """Fix the timesteps of the trajectories to come.
@@ -187,6 +221,11 @@ class Request:
     def computed_steps(self) -> dict[PassKey, tuple[int, ...]]:
         """The steps of this trajectory that ran in full so far, for each pass: what was done, not what was planned."""
         return self._session.computed
+
+    @property
+    def decisions(self) -> dict[PassKey, tuple[Decision, ...]]:
+        """What an adaptive schedule decided about the steps of this trajectory so far, and by what, for each pass."""
+        return self._session.decisions
 
     @property
     def cache_bytes(self) -> int:

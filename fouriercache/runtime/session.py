@@ -6,19 +6,22 @@ says when the rings must go.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from math import isfinite
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from ..errors import MethodError, TrajectoryError
 from ..predictors import Coefficients, Predictor
-from ..schedules import Schedule
+from ..schedules import Decision, Schedule
 from .call import Call, show_timestep
 from .clock import Clock, Direction, PassKey, Position
 
-__all__ = ["Call", "Clock", "Plan", "Position", "Session"]
+__all__ = ["Call", "Clock", "Measure", "Plan", "Position", "Session"]
+
+Measure: TypeAlias = Callable[[PassKey], float]
+"""Says how far the indicator of a pass has moved since its last step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class Plan:
     the newest feature first, 0.0 where none is read; all 0.0 in mode "compute". `computed` holds the steps that the
     pass's ring holds before the call, oldest first, at most K. With `drop_history`, the rings of all passes belong to
     an older trajectory: none may be read, and all must go when the call has succeeded. `signature` is the call's.
+    `decision` is the schedule's, or, where the pass has nothing to reuse, what stands for it.
     """
 
     mode: Literal["compute", "reuse"]
@@ -37,12 +41,14 @@ class Plan:
     computed: tuple[int, ...]
     drop_history: bool
     signature: Hashable
+    decision: Decision
 
 
 class _History(NamedTuple):
-    """What is known of one pass: its computed steps in this trajectory, and the signature of its calls."""
+    """What is known of one pass in this trajectory: its computed steps, what was decided, its calls' signature."""
 
     computed: tuple[int, ...]
+    decisions: tuple[Decision, ...]
     signature: Hashable
 
 
@@ -91,24 +97,41 @@ class Session:
         """The steps of this trajectory that were computed so far, for each pass."""
         return {key: history.computed for key, history in self._histories.items()}
 
-    def plan(self, call: Call) -> Plan:
+    @property
+    def decisions(self) -> dict[PassKey, tuple[Decision, ...]]:
+        """What was decided about the steps of this trajectory so far, for each pass; {} if nothing is measured."""
+        if self._schedule.indicator is None:
+            return {}
+        return {key: history.decisions for key, history in self._histories.items()}
+
+    def plan(self, call: Call, measure: Measure | None = None) -> Plan:
         """Say how `call` is served. Changes nothing.
 
-        Raises TrajectoryError when the call fits no trajectory, or its signature is not that of its pass's last call.
+        `measure` is asked at most once, and only by a schedule that has an indicator.
+
+        Raises TrajectoryError when the call fits no trajectory, or its signature is not that of its pass's last call;
+        MethodError when the schedule needs a measure and there is none.
         """
         position = self._clock.begin(call)
         is_new = position.is_new_trajectory
         history = None if is_new else self._histories.get(position.pass_key)
         if history is None:
-            return Plan("compute", position, self._none, (), is_new, call.signature)
+            decision = Decision(position.step, is_computed=True)
+            return Plan("compute", position, self._none, (), is_new, call.signature, decision)
         computed = history.computed
         if history.signature != call.signature:
             raise _changed_signature(history.signature, call.signature, position)
         ring = computed[-self._history :]
-        if self._schedule.is_computed(position.step, self._clock.num_steps):
-            return Plan("compute", position, self._none, ring, is_new, call.signature)
+        decision = self._schedule.decide(
+            position.step,
+            self._clock.num_steps,
+            history.decisions[-1],
+            partial(measure or _refuse_to_measure, position.pass_key),
+        )
+        if decision.is_computed:
+            return Plan("compute", position, self._none, ring, is_new, call.signature, decision)
         coefficients = self._coefficients(computed, position.step)
-        return Plan("reuse", position, coefficients, ring, is_new, call.signature)
+        return Plan("reuse", position, coefficients, ring, is_new, call.signature, decision)
 
     def commit(self, plan: Plan) -> None:
         """Take over `plan`, now that the call has succeeded.
@@ -118,11 +141,12 @@ class Session:
         self._clock.commit(plan.position)
         if plan.drop_history:
             self._histories.clear()
-        if plan.mode == "compute":
-            key = plan.position.pass_key
-            history = self._histories.get(key)
-            computed = (plan.position.step,) if history is None else (*history.computed, plan.position.step)
-            self._histories[key] = _History(computed, plan.signature)
+        history = self._histories.get(plan.position.pass_key, _History((), (), plan.signature))
+        computed = (*history.computed, plan.position.step) if plan.mode == "compute" else history.computed
+        # where nothing is measured there is nothing to tell of them, and the last one is enough
+        earlier = history.decisions if self._schedule.indicator is not None else ()
+        decisions = (*earlier, plan.decision)
+        self._histories[plan.position.pass_key] = _History(computed, decisions, plan.signature)
 
     def reset(self) -> None:
         """Forget trajectory, prepared timesteps and how runs ended. The holder of the tensors drops all rings."""
@@ -140,6 +164,14 @@ class Session:
             self._schedule.steps(len(values))
         self._clock.prepare(values)
         self._histories.clear()
+
+
+def _refuse_to_measure(key: PassKey) -> float:
+    raise MethodError(
+        "The schedule depends on how far an indicator moved, and nothing here measures it.\n"
+        f"  where: pass {key!r}\n"
+        "  Let optimize() build the model: it adds the graph that measures."
+    )
 
 
 def _padded_coefficients(predictor: Predictor, computed: tuple[int, ...], step: int) -> Coefficients:

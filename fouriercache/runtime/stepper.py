@@ -16,6 +16,7 @@ from fouriercache.predictors import Coefficients
 from fouriercache.program import Program
 from fouriercache.runtime.backend import Backend, Executable
 from fouriercache.runtime.conditioning import Conditioning, Hoisted
+from fouriercache.runtime.probe import Probe
 from fouriercache.steps import MODES, Mode, Steps
 
 
@@ -41,6 +42,10 @@ class Stepper:
         self.conditioning_names = tuple(given.name for given in program.inputs if given.role == "conditioning")
         self.history = steps.canonical.history
         self._modes = {mode: _ModeRunner(steps, mode, model, backend) for mode in MODES}
+        indicator = method.schedule.indicator
+        self.probe = (
+            Probe(steps.probe, indicator, self.stamp_name, model, backend) if steps.probe and indicator else None
+        )
 
     def serves(self, call: Call) -> bool:
         """Whether this capture computes what the model would for the call."""
@@ -54,9 +59,9 @@ class Stepper:
         """Return the results in the model's own output type."""
         return self.steps.capture.rebuild(results)
 
-    def is_computed(self, step: int, num_steps: int) -> bool:
-        """Whether the schedule computes a step."""
-        return self._method.schedule.is_computed(step, num_steps)
+    def computed(self, num_steps: int) -> tuple[int, ...] | None:
+        """The steps that the schedule computes, None if that shows when they run."""
+        return self._method.schedule.steps(num_steps)
 
     def run(
         self,
@@ -157,4 +162,11 @@ def program_of(steps: Steps, name: str) -> Program:
     for mode in MODES:
         if name == mode:
             return steps.modes[mode].whole
-    raise PreconditionError(f"no program called {name!r}.\n  There are: canonical, cond, {', '.join(MODES)}.")
+    if name == "probe":
+        if steps.probe is not None:
+            return steps.probe.parts.whole
+        raise PreconditionError(
+            "there is no program called 'probe': the schedule knows its steps without looking.\n"
+            "  Schedules with an indicator have one, as that of fc.TeaCache()."
+        )
+    raise PreconditionError(f"no program called {name!r}.\n  There are: canonical, cond, {', '.join(MODES)}, probe.")

@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
 
 from ..checks import check_whole
 from ..errors import TrajectoryError
+from ..indicators import Indicator
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a schedule decided about one step of one pass, and all that it has to know of it at the next one.
+
+    `distance` is how far the indicator moved since the last step, None where nobody asked. `accumulated` is what has
+    come together since the last computed step and `skipped` how many steps in a row are not computed, this one
+    included; both begin again at a computed step. `is_clamped` says that the distance was outside the range that a
+    calibrated polynomial was fitted on, and was moved to its end.
+    """
+
+    step: int
+    is_computed: bool
+    distance: float | None = None
+    accumulated: float = 0.0
+    skipped: int = 0
+    is_clamped: bool = False
 
 
 @runtime_checkable
@@ -18,13 +40,41 @@ class Schedule(Protocol):
 
     @property
     def needs_num_steps(self) -> bool:
-        """Whether `is_computed` can answer only when it is told the number of steps."""
+        """Whether `decide` can answer only when it is told the number of steps."""
+
+    @property
+    def indicator(self) -> Indicator | None:
+        """What is measured at every step; None when the decision does not depend on it."""
 
     def steps(self, num_steps: int | None) -> tuple[int, ...] | None:
         """Return the computed steps of a trajectory, ascending, the first always 0; None if they cannot be listed."""
 
+    def decide(self, step: int, num_steps: int | None, before: Decision, distance: Callable[[], float]) -> Decision:
+        """Say whether `step` is computed.
+
+        `before` is the decision about the step before, of the same pass. `distance` measures how far the indicator
+        moved since; it costs a look at the device, so it is asked only where the answer depends on it.
+        """
+
+
+class FixedSchedule(ABC):
+    """Base of schedules that know a step by its number alone."""
+
+    indicator: ClassVar[None] = None
+
+    @abstractmethod
     def is_computed(self, step: int, num_steps: int | None) -> bool:
         """Return whether `step` is computed."""
+
+    def decide(
+        self,
+        step: int,
+        num_steps: int | None,
+        before: Decision,  # noqa: ARG002  # what was decided before does not matter
+        distance: Callable[[], float],  # noqa: ARG002  # nor what is measured
+    ) -> Decision:
+        """Answer as `is_computed` does."""
+        return Decision(step, self.is_computed(step, num_steps))
 
 
 def check_num_steps(schedule: Schedule, num_steps: int) -> None:

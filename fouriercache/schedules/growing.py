@@ -9,11 +9,11 @@ from math import floor
 from typing import ClassVar
 
 from ..checks import check_number, check_whole
-from .base import check_num_steps, check_step
+from .base import FixedSchedule, check_num_steps, check_step
 
 
 @dataclass(frozen=True)
-class Growing:
+class Growing(FixedSchedule):
     """Compute the first `warmup` steps, then at gaps that grow: Spectrum (arXiv:2603.01623).
 
     The r-th gap after the warm-up, r = 0, 1, ..., is::

@@ -7,11 +7,11 @@ from typing import ClassVar, Literal
 
 from ..checks import check_choice, check_whole
 from ..errors import MethodError
-from .base import check_num_steps, check_step
+from .base import FixedSchedule, check_num_steps, check_step
 
 
 @dataclass(frozen=True)
-class Interval:
+class Interval(FixedSchedule):
     """Compute the first `warmup` steps, then one step in `n`.
 
     `anchor="first"` counts the interval from the last warm-up step::

@@ -9,11 +9,11 @@ from typing import ClassVar
 
 from ..checks import check_whole
 from ..errors import MethodError
-from .base import check_num_steps, check_step
+from .base import FixedSchedule, check_num_steps, check_step
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class Table:
+class Table(FixedSchedule):
     """Compute exactly the listed steps: a schedule that was calibrated, searched or written by hand.
 
     `steps` is any sequence of ints, ascending and beginning with 0. It is kept as the tuple `computed`, because

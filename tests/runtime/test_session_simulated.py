@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from fouriercache.errors import TrajectoryError
 from fouriercache.predictors import Predictor, Reuse, Taylor
 from fouriercache.runtime.session import Plan, Session
-from fouriercache.schedules import Interval, Schedule, Table
+from fouriercache.schedules import Interval, Table
 from tests.runtime.made_up_sampler import FakeModel, Feature, Inputs
 
 unhurried = settings(deadline=None, max_examples=200)  # the machine may be busy; these tests are about values
 
 TIMESTEPS = (900.0, 700.0, 450.0, 300.0, 120.0, 0.0)
 
-schedules: st.SearchStrategy[Schedule] = st.one_of(
+schedules: st.SearchStrategy[Interval | Table] = st.one_of(
     st.builds(Interval, st.integers(1, 4), st.integers(1, 3)),
     st.builds(Interval, st.integers(1, 4), anchor=st.just("last")),
     st.sets(st.integers(1, 5)).map(lambda later: Table((0, *sorted(later)))),
@@ -102,7 +102,7 @@ def simulate(model: FakeModel, run: Run, number: int) -> Iterator[tuple[Feature,
         yield truth, plan, ring
 
 
-def check_exact(runs: Sequence[Run], schedule: Schedule, predictor: Predictor) -> None:
+def check_exact(runs: Sequence[Run], schedule: Interval | Table, predictor: Predictor) -> None:
     """Check every plan against a simulation that knows the truth and keeps the computed steps of every (run, pass)."""
     num_steps = len(TIMESTEPS) if schedule.needs_num_steps else None
     model = FakeModel(Session(schedule, predictor, num_steps), predictor.history)
@@ -126,7 +126,7 @@ def check_exact(runs: Sequence[Run], schedule: Schedule, predictor: Predictor) -
 @unhurried
 @given(runs_of(named_passes(), seeds=1, prompts=1), schedules, predictors)
 def test_with_contexts_every_call_is_placed_and_served_right(
-    runs: list[Run], schedule: Schedule, predictor: Predictor
+    runs: list[Run], schedule: Interval | Table, predictor: Predictor
 ) -> None:
     check_exact(without_ends_alike(runs, schedule), schedule, predictor)
 
@@ -134,7 +134,7 @@ def test_with_contexts_every_call_is_placed_and_served_right(
 @unhurried
 @given(runs_of(st.just((Pass(0),)), seeds=1, prompts=0), schedules, predictors)
 def test_with_one_pass_and_equal_seeds_every_call_is_placed_and_served_right(
-    runs: list[Run], schedule: Schedule, predictor: Predictor
+    runs: list[Run], schedule: Interval | Table, predictor: Predictor
 ) -> None:
     check_exact(without_ends_alike(runs, schedule), schedule, predictor)
 
@@ -142,13 +142,13 @@ def test_with_one_pass_and_equal_seeds_every_call_is_placed_and_served_right(
 @unhurried
 @given(runs_of(unnamed_passes, seeds=0, prompts=1), schedules, predictors)
 def test_without_contexts_and_with_fresh_seeds_every_call_is_placed_and_served_right(
-    runs: list[Run], schedule: Schedule, predictor: Predictor
+    runs: list[Run], schedule: Interval | Table, predictor: Predictor
 ) -> None:
     fresh = [Run(run.passes, number, run.prompt, run.calls, run.broken) for number, run in enumerate(runs)]
     check_exact(without_ends_alike(fresh, schedule), schedule, predictor)
 
 
-def without_ends_alike(runs: list[Run], schedule: Schedule) -> list[Run]:
+def without_ends_alike(runs: list[Run], schedule: Interval | Table) -> list[Run]:
     """Leave out runs that are broken off where the last broken one was: with a number of steps they are refused."""
     kept: list[Run] = []
     ends: set[tuple[int, int]] = set()
@@ -173,7 +173,7 @@ def without_ends_alike(runs: list[Run], schedule: Schedule) -> list[Run]:
     st.lists(st.booleans(), min_size=6, max_size=6),
 )
 def test_whatever_comes_a_whole_run_reads_its_own_features_or_is_refused(
-    runs: list[Run], schedule: Schedule, num_steps: int | None, passes: int | None, resets: list[bool]
+    runs: list[Run], schedule: Interval | Table, num_steps: int | None, passes: int | None, resets: list[bool]
 ) -> None:
     """Equal seeds, other prompts, contexts or not, runs broken off anywhere, wrong numbers of passes declared."""
     predictor = Taylor(1)
