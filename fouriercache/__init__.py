@@ -28,7 +28,17 @@ from fouriercache.predictors import (
     Taylor,
     TemporalFourier,
 )
-from fouriercache.presets import FORA, FreqCa, HiCache, SeaCache, Spectrum, TaylorSeer, TeaCache, method_from_name
+from fouriercache.presets import (
+    FORA,
+    FreqCa,
+    HiCache,
+    SeaCache,
+    Spectrum,
+    TaylorSeer,
+    TeaCache,
+    Tuned,
+    method_from_name,
+)
 from fouriercache.program import Program, Site, TokenGrid
 from fouriercache.runtime.module import OptimizedModule
 from fouriercache.schedules import Accumulated, Decision, FixedSchedule, Growing, Interval, Polynomial, Table
@@ -81,6 +91,7 @@ __all__ = [
     "TimestepEmbedding",
     "TokenGrid",
     "TrajectoryError",
+    "Tuned",
     "UnsupportedModelError",
     "VerifyError",
     "method_from_name",

@@ -13,8 +13,8 @@ import fouriercache
 from fouriercache.codecs import Codec, Dense
 from fouriercache.errors import MethodError, OptimizeError
 from fouriercache.methods import SITES, Method
-from fouriercache.predictors import Banded, Chebyshev, Hermite, Predictor, Reuse, ScalarPredictor, Taylor
-from fouriercache.presets import FORA, PRESETS, FreqCa, HiCache, Spectrum, TaylorSeer, method_from_name
+from fouriercache.predictors import Banded, Chebyshev, Hermite, Newton, Predictor, Reuse, ScalarPredictor, Taylor
+from fouriercache.presets import FORA, PRESETS, FreqCa, HiCache, Spectrum, TaylorSeer, Tuned, method_from_name
 from fouriercache.schedules import FixedSchedule, Growing, Interval, Schedule, Table
 from fouriercache.tokens import All, Tokens
 
@@ -142,6 +142,15 @@ def test_spectrum_keeps_every_feature_that_its_schedule_computes() -> None:
 def test_spectrum_refuses_gaps_beside_a_schedule(changes: dict[str, Any]) -> None:
     with pytest.raises(MethodError, match="Leave out one of the two"):
         Spectrum(schedule=Table((0, 3)), **changes)
+
+
+def test_tuned_is_one_residual_with_a_polynomial_and_takes_a_table() -> None:
+    found = Table((0, 9, 16, 22))
+    assert Tuned(schedule=found) == Method("Tuned", "stack", found, Newton(2), Dense(), All())
+    steps = Tuned(interval=6).schedule.steps(50)
+    assert steps is not None
+    assert steps[:2] == (0, 1)
+    assert steps[-1] == 49
 
 
 @pytest.mark.parametrize("preset", PRESETS.values())

@@ -8,6 +8,7 @@ from .seacache import SeaCache
 from .spectrum import Spectrum
 from .taylorseer import TaylorSeer
 from .teacache import TeaCache
+from .tuned import Tuned
 
 __all__ = [
     "FORA",
@@ -18,5 +19,6 @@ __all__ = [
     "Spectrum",
     "TaylorSeer",
     "TeaCache",
+    "Tuned",
     "method_from_name",
 ]

@@ -17,6 +17,7 @@ from .seacache import SeaCache
 from .spectrum import Spectrum
 from .taylorseer import TaylorSeer
 from .teacache import TeaCache
+from .tuned import Tuned
 
 PRESETS: Mapping[str, Callable[..., Method]] = MappingProxyType(
     {
@@ -27,6 +28,7 @@ PRESETS: Mapping[str, Callable[..., Method]] = MappingProxyType(
         "Spectrum": Spectrum,
         "TaylorSeer": TaylorSeer,
         "TeaCache": TeaCache,
+        "Tuned": Tuned,
     }
 )
 
