@@ -107,14 +107,8 @@ class BruteForce:
             shift1, scale1, gate1, shift2, scale2, gate2 = (part[:, None] for part in mod.chunk(6, dim=1))
             x = x + gate1 * self._branch(block.attn1, norm1.norm(x) * (1 + scale1) + shift1)
             x = x + gate2 * self._branch(block.ff, block.norm3(x) * (1 + scale2) + shift2)
-        condition = model.transformer_blocks[0].norm1.emb(timestep, class_labels, hidden_dtype=x.dtype)
-        shift, scale = (part[:, None] for part in model.proj_out_1(F.silu(condition)).chunk(2, dim=1))
-        x = model.proj_out_2(model.norm_out(x) * (1 + scale) + shift)
-        side, patch = int(x.shape[1] ** 0.5), model.patch_size
-        x = x.reshape(-1, side, side, patch, patch, model.out_channels)
-        x = torch.einsum("nhwpqc->nchpwq", x).reshape(-1, model.out_channels, side * patch, side * patch)
         self.step += 1
-        return _Output(x)
+        return finish(model, x, timestep, class_labels)
 
     def _branch(self, module: Any, x: Tensor) -> Tensor:
         kept = self.kept.setdefault(module, [])
@@ -123,6 +117,16 @@ class BruteForce:
             return kept[-1][1]
         (before, old), (last, new) = [kept[0], *kept][-2:]
         return new if before == last else new + (new - old) * ((self.step - last) / (last - before))
+
+
+def finish(model: Any, x: Tensor, timestep: Tensor, class_labels: Tensor) -> Any:
+    """What the DiT makes of its blocks' tokens [batch, tokens, width]: the last modulation, the head, the patches."""
+    condition = model.transformer_blocks[0].norm1.emb(timestep, class_labels, hidden_dtype=x.dtype)
+    shift, scale = (part[:, None] for part in model.proj_out_1(F.silu(condition)).chunk(2, dim=1))
+    x = model.proj_out_2(model.norm_out(x) * (1 + scale) + shift)
+    side, patch = int(x.shape[1] ** 0.5), model.patch_size
+    x = x.reshape(-1, side, side, patch, patch, model.out_channels)
+    return _Output(torch.einsum("nhwpqc->nchpwq", x).reshape(-1, model.out_channels, side * patch, side * patch))
 
 
 class _Output:
