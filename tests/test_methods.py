@@ -13,8 +13,8 @@ import fouriercache
 from fouriercache.codecs import Codec, Dense
 from fouriercache.errors import MethodError, OptimizeError
 from fouriercache.methods import SITES, Method
-from fouriercache.predictors import Banded, Chebyshev, Hermite, Newton, Predictor, Reuse, ScalarPredictor, Taylor
-from fouriercache.presets import FORA, PRESETS, FreqCa, HiCache, Spectrum, TaylorSeer, Tuned, method_from_name
+from fouriercache.predictors import Newton, Predictor, Reuse, ScalarPredictor, Taylor
+from fouriercache.presets import FORA, PRESETS, Spectrum, TaylorSeer, Tuned, method_from_name
 from fouriercache.schedules import FixedSchedule, Growing, Interval, Schedule, Table
 from fouriercache.tokens import All, Tokens
 
@@ -106,42 +106,12 @@ def test_taylorseer_for_flux_warms_up_for_three_steps() -> None:
     assert method.predictor == Taylor(1, first_difference=2)
 
 
-def test_hicache_is_taylorseer_on_hermite_polynomials() -> None:
-    seer = TaylorSeer(6, 2, warmup=3)
-    assert HiCache(6, warmup=3) == seer.with_(name="HiCache", predictor=Hermite(2, 0.5, first_difference=2))
-
-
-def test_freqca_is_the_published_method() -> None:
-    method = FreqCa()
-    assert (method.site, method.schedule) == ("stack", Interval(6, warmup=3, anchor="first"))
-    assert method.predictor == Banded((0.1,), (Reuse(), Hermite(2, 0.71, first_difference=2)))
-    assert FreqCa(9).schedule.steps(50) == (0, 1, 2, 11, 20, 29, 38, 47)
-
-
-def test_freqca_reuses_below_its_edge_and_extrapolates_above() -> None:
-    ((low, high),) = FreqCa().predictor.table((0, 1, 2, 8, 14), 17)
-    assert low == (1.0,)
-    assert high == Hermite(2, 0.71).coefficients((2, 8, 14), 17)
-
-
-def test_spectrum_is_the_published_method() -> None:
-    method = Spectrum()
-    assert (method.site, method.schedule) == ("stack", Growing(0.75, 2.0, warmup=5))
-    assert method.predictor == Chebyshev(50, degree=4, ridge=0.1, history=14, weight=1.0)
-
-
 def test_spectrum_keeps_every_feature_that_its_schedule_computes() -> None:
     assert Spectrum(20).predictor.history == len(Growing().steps(20) or ())
     assert Spectrum(schedule=Table((0, 3, 9))).predictor.history == 3
     assert Spectrum(schedule=Drifting(0.4), history=6).predictor.history == 6
     with pytest.raises(MethodError, match="Pass history="):
         Spectrum(schedule=Drifting(0.4))
-
-
-@pytest.mark.parametrize("changes", [{"alpha": 1.0}, {"window": 3.0}, {"warmup": 2}])
-def test_spectrum_refuses_gaps_beside_a_schedule(changes: dict[str, Any]) -> None:
-    with pytest.raises(MethodError, match="Leave out one of the two"):
-        Spectrum(schedule=Table((0, 3)), **changes)
 
 
 def test_tuned_is_one_residual_with_a_polynomial_and_takes_a_table() -> None:
