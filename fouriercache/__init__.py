@@ -1,7 +1,10 @@
 """FourierCache: a compiler for diffusion transformers that caches their features between denoising steps."""
 
+from fouriercache.calibration import calibrate
+from fouriercache.calibrations import Calibration
 from fouriercache.codecs import Dense
 from fouriercache.errors import (
+    CalibrationError,
     CaptureError,
     LoweringError,
     MethodError,
@@ -52,6 +55,8 @@ __all__ = [
     "BandLimited",
     "Banded",
     "Calibrated",
+    "Calibration",
+    "CalibrationError",
     "CaptureError",
     "Chebyshev",
     "Damped",
@@ -94,6 +99,7 @@ __all__ = [
     "Tuned",
     "UnsupportedModelError",
     "VerifyError",
+    "calibrate",
     "method_from_name",
     "optimize",
 ]

@@ -31,6 +31,10 @@ class TrajectoryError(OptimizeError, RuntimeError):
     """A call does not fit the denoising trajectory it belongs to, so cached features would be wrong for it."""
 
 
+class CalibrationError(OptimizeError, ValueError):
+    """A calibration cannot be made or read, or belongs to another model, method or sampler than it is used with."""
+
+
 class MissingExtraError(OptimizeError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch._subclasses import FakeTensor
 
+from fouriercache.calibrations import Calibration
 from fouriercache.capture import capture
 from fouriercache.errors import CaptureError, MethodError
 from fouriercache.methods import Method
@@ -26,6 +28,7 @@ def optimize(
     method: Method | str,
     *,
     num_steps: int | None = None,
+    calibration: Calibration | str | Path | None = None,
     example_inputs: Mapping[str, Any] | None = None,
     backend: str = "eager",
     grid: TokenGrid | None = None,
@@ -45,6 +48,9 @@ def optimize(
         model: a diffusion transformer in eval mode.
         method: what to cache, when, and how to predict it; a preset's name means the preset with its defaults.
         num_steps: denoising steps of a trajectory; needed by schedules that count from the end (FORA).
+        calibration: what `fouriercache.calibrate` found for this model, method and sampler, or its file. It takes the
+            place of the method's schedule, and says `num_steps`. A call at another timestep than it was made with is
+            refused.
         example_inputs: keyword arguments of one call, to capture now; on meta or fake tensors, too, for
             `report` and `program` without weights.
         backend: "eager" or "inductor" (torch.compile of each step mode).
@@ -59,6 +65,7 @@ def optimize(
 
     Raises:
         MethodError: an unknown method or backend, or a schedule that needs `num_steps`.
+        CalibrationError: the calibration cannot be read, or was made for another model, method or number of steps.
         CaptureError: `model` is not a plain eval-mode module, or (with `example_inputs`) cannot be captured.
         UnsupportedModelError: (with `example_inputs`) there is no site to cache.
     """
@@ -68,23 +75,28 @@ def optimize(
         raise MethodError(
             f"method is a {type(chosen).__name__}, not a Method.\n  Pass a preset: fc.FORA(interval=3), or its name."
         )
+    timesteps: tuple[float, ...] | None = None
+    if calibration is not None:
+        found = calibration if isinstance(calibration, Calibration) else Calibration.load(calibration)
+        num_steps = found.num_steps if num_steps is None else num_steps
+        chosen, timesteps = found.apply(chosen, model, num_steps), found.timesteps
 
     def build(module: nn.Module, arguments: Mapping[str, Any]) -> Steps:
-        found = capture(
+        captured = capture(
             module,
             arguments,
             sample_name=sample_name,
             timestep_name=timestep_name,
             verify=not _has_no_values(arguments),
         )
-        return build_steps(found, chosen, grid)
+        return build_steps(captured, chosen, grid)
 
     fast = OptimizedModule(
         model,
         chosen,
         build,
         backend_from_name(backend),
-        lambda: Session(chosen.schedule, chosen.predictor, num_steps, passes_per_step, direction),
+        lambda: Session(chosen.schedule, chosen.predictor, num_steps, passes_per_step, direction, timesteps),
         check_finite=check_finite,
     )
     if example_inputs is not None:

@@ -27,8 +27,9 @@ LINES = (
     {"calibration", "report", "testing"},
     {"optimize"},
     {"capture", "calls", "steps", "passes", "export", "runtime"},
-    {"program", "text", "cost", "ops", "presets", "methods", "models"},
+    {"program", "text", "cost", "ops", "presets", "methods", "models", "calibrations"},
     {"predictors", "schedules", "indicators", "codecs", "tokens", "spectral", "checks", "extras"},
+    {"fingerprints", "strict_files"},
     {"errors"},
 )
 LINE_OF = {room: number for number, line in enumerate(LINES) for room in line}

@@ -17,7 +17,7 @@ from fouriercache.errors import TrajectoryError
 from fouriercache.runtime.call import Call
 from fouriercache.runtime.conditioning import Hoisted, Remembered
 from fouriercache.runtime.probe import Look
-from fouriercache.runtime.session import Plan, Session
+from fouriercache.runtime.session import Plan, Position, Session
 from fouriercache.runtime.stepper import Outcome, Stepper
 from fouriercache.schedules import Decision
 
@@ -60,6 +60,7 @@ class Request:
         self._sample: Remembered | None = None
         self._conditioning: Remembered | None = None
         self._prepared: tuple[float, ...] = ()
+        self._position: Position | None = None
         self._running = threading.Lock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -122,6 +123,7 @@ class Request:
         if self._check_finite:
             _check_finite(outcome.results, sample[0], plan)
         self._session.commit(plan)
+        self._position = plan.position
         self._commit(plan, state, outcome, stepper.history)
         for look in looks:
             state.states.update(look.states)
@@ -195,7 +197,7 @@ class Request:
         """Forget the trajectory, its features and prepared timesteps; the next call begins a new one."""
         self._session.reset()
         self._passes.clear()
-        self._sample = self._conditioning = None
+        self._sample = self._conditioning = self._position = None
         self._prepared = ()
 
     @contextmanager
@@ -211,6 +213,11 @@ class Request:
             yield
         finally:
             self._context = before
+
+    @property
+    def position(self) -> Position | None:
+        """Where the last call stood: step, pass, and whether it began a trajectory; None before the first call."""
+        return self._position
 
     @property
     def num_steps(self) -> int | None:

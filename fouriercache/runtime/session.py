@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from math import isfinite
 from typing import Literal, NamedTuple, TypeAlias
 
-from ..errors import MethodError, TrajectoryError
+from ..errors import CalibrationError, MethodError, TrajectoryError
 from ..predictors import Coefficients, Predictor
 from ..schedules import Decision, Schedule
 from .call import Call, show_timestep
@@ -60,6 +60,7 @@ class Session:
 
     A pass whose ring is empty is computed whatever the schedule says; that is the first step of a trajectory and the
     first call of a pass that begins late. `num_steps`, `passes_per_step` and `direction` are described at Clock.
+    `timesteps` are those the method was calibrated with, if it was: a call at others is refused.
 
     Raises MethodError when the schedule needs the number of steps and has none, or an argument makes no sense.
     """
@@ -71,6 +72,7 @@ class Session:
         num_steps: int | None = None,
         passes_per_step: int | None = None,
         direction: Direction = "down",
+        timesteps: tuple[float, ...] | None = None,
     ) -> None:
         if schedule.needs_num_steps and num_steps is None:
             raise MethodError(
@@ -81,6 +83,7 @@ class Session:
         self._clock = Clock(num_steps, passes_per_step, direction)
         schedule.steps(num_steps)  # a schedule that does not fit the number of steps raises here, not in mid-trajectory
         self._schedule = schedule
+        self._timesteps = timesteps
         self._none: Coefficients = (((0.0,) * predictor.history,) * (len(predictor.edges) + 1),)
         self._history = predictor.history
         # the same questions come back in every trajectory; the bound keeps a long-lived session small
@@ -110,9 +113,12 @@ class Session:
         `measure` is asked at most once, and only by a schedule that has an indicator.
 
         Raises TrajectoryError when the call fits no trajectory, or its signature is not that of its pass's last call;
-        MethodError when the schedule needs a measure and there is none.
+        MethodError when the schedule needs a measure and there is none, CalibrationError when its timestep is not the
+        one that the method was calibrated with.
         """
         position = self._clock.begin(call)
+        if self._timesteps is not None:
+            _check_calibrated(position, self._timesteps)
         is_new = position.is_new_trajectory
         history = None if is_new else self._histories.get(position.pass_key)
         if history is None:
@@ -164,6 +170,17 @@ class Session:
             self._schedule.steps(len(values))
         self._clock.prepare(values)
         self._histories.clear()
+
+
+def _check_calibrated(position: Position, timesteps: tuple[float, ...]) -> None:
+    """Raise CalibrationError when the step's timestep is off by more than a thousandth of the largest."""
+    expected = timesteps[position.step] if position.step < len(timesteps) else None
+    if expected is None or abs(position.timestep[0] - expected) > 1e-3 * max(map(abs, timesteps)):
+        raise CalibrationError(
+            f"The method was calibrated with other timesteps than this trajectory has.\n"
+            f"  where: step {position.step}, timestep {show_timestep(position.timestep)}, calibrated with {expected}\n"
+            "  Use the scheduler it was calibrated with, or calibrate with this one."
+        )
 
 
 def _refuse_to_measure(key: PassKey) -> float:

@@ -1,0 +1,67 @@
+"""A diffusers pipeline and its call arguments as a calibration set."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fouriercache.calibration.loop import Sample
+from fouriercache.errors import CalibrationError
+
+_DENOISER = "transformer"
+
+
+def sample_with_pipeline(pipe: Any, call: Mapping[str, Any], seeds: Sequence[int], num_steps: int) -> Sample:
+    """Return a function that calls a copy of the pipeline once for each seed, with a denoiser put into it.
+
+    The copy shares all components but the scheduler; the pipeline given is not changed. Each call gets `call`,
+    `num_inference_steps`, a generator seeded on the CPU, and `output_type="latent"` unless `call` says otherwise.
+
+    Raises CalibrationError when this is no pipeline with a transformer, or there is no seed.
+    """
+    denoiser_of(pipe)
+    if not seeds:
+        raise CalibrationError("No seed, so nothing would be sampled.\n  Pass seeds=(0,) or more.")
+    scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
+    ours = type(pipe)(**{**pipe.components, "scheduler": scheduler})
+    ours.set_progress_bar_config(disable=True)
+
+    def sample(denoiser: nn.Module) -> Tensor:
+        setattr(ours, _DENOISER, denoiser)
+        results = []
+        for seed in seeds:
+            given = {"output_type": "latent", **copy.deepcopy(dict(call))}
+            generator = torch.Generator().manual_seed(seed)
+            found = ours(**given, num_inference_steps=num_steps, generator=generator, return_dict=False)
+            results.append(_as_rows(found[0]))
+        return torch.cat(results)
+
+    return sample
+
+
+def denoiser_of(pipe: Any) -> nn.Module:
+    """Return the pipeline's transformer.
+
+    Raises CalibrationError when it has none.
+    """
+    model = getattr(pipe, _DENOISER, None)
+    if not isinstance(model, nn.Module) or not hasattr(pipe, "components"):
+        raise CalibrationError(
+            f"{type(pipe).__name__} is no diffusers pipeline with a transformer.\n"
+            "  Pass the denoiser itself, and sample= a function that runs the sampling loop with a given denoiser."
+        )
+    return model
+
+
+def _as_rows(found: Any) -> Tensor:
+    """Return a pipeline's result, float32 [n, ...]: latents, arrays, or a list of images."""
+    if isinstance(found, Tensor):
+        return found.detach().float().cpu()
+    if isinstance(found, list | tuple):
+        return torch.stack([torch.as_tensor(np.asarray(one)) for one in found]).float()
+    return torch.as_tensor(np.asarray(found)).float()

@@ -1,0 +1,53 @@
+"""Digests that tell whether two things are the same: a model's weights, a scheduler, the inputs of a call."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_MOST_VALUES = 4096
+"""How many values of one weight are read. Weights of billions of values would take longer to read than to use."""
+
+
+def fingerprint_weights(model: nn.Module) -> str:
+    """Return the SHA-256 of the model's parameters and buffers: name, shape, dtype, and values.
+
+    Of a weight with more than 4096 values, 4096 evenly spaced ones are read: training, merging and casting change
+    them all, so that is enough to tell two models apart. A weight on the meta device counts without values.
+    """
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict(keep_vars=True).items()):
+        values = weight.detach().reshape(-1)
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}\n".encode())
+        if not values.is_meta:
+            stride = -(-len(values) // _MOST_VALUES) or 1
+            digest.update(_bytes_of(values[::stride]))
+    return digest.hexdigest()
+
+
+def fingerprint_scheduler(scheduler: Any) -> str:
+    """Return the SHA-256 of a diffusers scheduler's class and configuration, without the version it was saved with."""
+    config = {name: value for name, value in dict(scheduler.config).items() if not name.startswith("_")}
+    text = json.dumps([type(scheduler).__name__, config], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fingerprint_inputs(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of all tensors among a call's arguments: their places, shapes, dtypes and values."""
+    digest = hashlib.sha256()
+    leaves, tree = torch.utils._pytree.tree_flatten((list(args), dict(sorted(kwargs.items()))))
+    digest.update(str(tree).encode())
+    for leaf in leaves:
+        if isinstance(leaf, Tensor):
+            digest.update(f"{tuple(leaf.shape)} {leaf.dtype}\n".encode())
+            digest.update(_bytes_of(leaf.detach().reshape(-1)))
+    return digest.hexdigest()
+
+
+def _bytes_of(values: Tensor) -> bytes:
+    return values.contiguous().cpu().view(torch.uint8).numpy().tobytes()
