@@ -19,6 +19,10 @@ _library.define("predict(Tensor history, Tensor coefficients) -> Tensor", tags=[
 _library.define(
     "select(Tensor refresh, Tensor computed, Tensor predicted) -> Tensor", tags=[torch.Tag.pt2_compliant_tag]
 )
+_library.define("gather_tokens(Tensor values, Tensor index) -> Tensor", tags=[torch.Tag.pt2_compliant_tag])
+_library.define(
+    "scatter_tokens(Tensor values, Tensor index, Tensor chosen) -> Tensor", tags=[torch.Tag.pt2_compliant_tag]
+)
 
 
 def _cache_lookup(slots: list[Tensor]) -> Tensor:
@@ -52,6 +56,21 @@ def _select(refresh: Tensor, computed: Tensor, predicted: Tensor) -> Tensor:
     return torch.where(refresh, computed, predicted)
 
 
+def gather_rows(values: Tensor, index: Tensor) -> Tensor:
+    """Return the tokens that `index` names: [B, N, ...], int64[B, k] -> [B, k, ...]. Plain ATen, to trace."""
+    return torch.gather(values, 1, _widened(index, values))
+
+
+def scatter_rows(values: Tensor, index: Tensor, chosen: Tensor) -> Tensor:
+    """Return `values`, the tokens that `index` names replaced: [B, N, ...], int64[B, k], [B, k, ...]. Plain ATen."""
+    return torch.scatter(values, 1, _widened(index, values), chosen)
+
+
+def _widened(index: Tensor, values: Tensor) -> Tensor:
+    rows, count = index.shape
+    return index.view(rows, count, *[1] * (values.ndim - 2)).expand(rows, count, *values.shape[2:])
+
+
 def _register(name: str, eager: Any, fake: Any) -> None:
     _library.impl(name, eager, "CompositeExplicitAutograd")
     torch.library.register_fake(f"{_NAMESPACE}::{name}", fake, lib=_library)
@@ -60,7 +79,11 @@ def _register(name: str, eager: Any, fake: Any) -> None:
 _register("cache_lookup", _cache_lookup, _cache_lookup)
 _register("predict", _predict, _predict_fake)
 _register("select", _select, _select)
+_register("gather_tokens", gather_rows, gather_rows)
+_register("scatter_tokens", scatter_rows, scatter_rows)
 
 cache_lookup = torch.ops.fouriercache.cache_lookup.default
 predict = torch.ops.fouriercache.predict.default
 select = torch.ops.fouriercache.select.default
+gather_tokens = torch.ops.fouriercache.gather_tokens.default
+scatter_tokens = torch.ops.fouriercache.scatter_tokens.default

@@ -21,6 +21,7 @@ from fouriercache.runtime.backend import backend_from_name
 from fouriercache.runtime.module import OptimizedModule, compiled_by_torch
 from fouriercache.runtime.session import Session
 from fouriercache.steps import Steps
+from fouriercache.tokens import partial_tokens
 
 
 def optimize(
@@ -81,6 +82,8 @@ def optimize(
         num_steps = found.num_steps if num_steps is None else num_steps
         chosen, timesteps = found.apply(chosen, model, num_steps), found.timesteps
 
+    tokens = partial_tokens(chosen.tokens)
+
     def build(module: nn.Module, arguments: Mapping[str, Any]) -> Steps:
         captured = capture(
             module,
@@ -96,7 +99,7 @@ def optimize(
         chosen,
         build,
         backend_from_name(backend),
-        lambda: Session(chosen.schedule, chosen.predictor, num_steps, passes_per_step, direction, timesteps),
+        lambda: Session(chosen.schedule, chosen.predictor, num_steps, passes_per_step, direction, timesteps, tokens),
         check_finite=check_finite,
     )
     if example_inputs is not None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from fouriercache.capture import Capture
-from fouriercache.program import Program
+from fouriercache.program import Program, Site
+from fouriercache.schedules import Place
 
-Mode = Literal["compute", "reuse"]
+Mode = Literal["compute", "reuse", "partial"]
+ModeKey = tuple[Mode, tuple[int, ...]]
+"""A mode, and the positions of the sites that are computed in it all the same."""
+
 MODES: tuple[Mode, ...] = ("compute", "reuse")
+"""The modes of every method; one that computes some tokens afresh has "partial", too."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +59,29 @@ class Steps:
     `probe` is there for schedules that decide while the trajectory runs.
 
     `outline` builds the single-graph form, one `torch.cond` for the whole step; it takes time and is seldom wanted.
+    `mixed` builds a cached mode in which single sites are computed, given their positions in `canonical.sites`; few
+    methods have such steps, and which sites it will be is known when the step comes.
     """
 
     capture: Capture
     canonical: Program
     modes: Mapping[Mode, StepPrograms]
     outline: Callable[[], Program]
+    mixed: Callable[[Mode, tuple[int, ...]], StepPrograms]
     probe: ProbePrograms | None = None
+
+    @cached_property
+    def places(self) -> tuple[Place, ...]:
+        """Where each site stands, in the order of `canonical.sites`."""
+        layers = {block.path: number for number, block in enumerate(self.canonical.blocks)}
+        chosen = {node.name for node in self.canonical.inputs_of("control")}
+        return tuple(
+            Place(layers.get(site.block, 0), site.kind, _tokens_of(site) if f"ranks_{position}" in chosen else 0)
+            for position, site in enumerate(self.canonical.sites)
+        )
+
+
+def _tokens_of(site: Site) -> int:
+    tokens = site.shape[1]
+    assert isinstance(tokens, int)
+    return tokens

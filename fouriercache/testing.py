@@ -186,7 +186,10 @@ def feed(program: Program, given: Mapping[str, Tensor]) -> list[Tensor]:
             filled.append(torch.tensor(True))
         else:
             assert fake is not None
-            filled.append(torch.zeros([sizes.get(str(size), size) for size in fake.shape], dtype=fake.dtype))
+            shape: list[Any] = [sizes.get(str(size), size) for size in fake.shape]
+            # A size that no given tensor has is that of the capture.
+            known = [size if isinstance(size, int) else size.node.hint for size in shape]
+            filled.append(torch.zeros(known, dtype=fake.dtype))
     return filled
 
 

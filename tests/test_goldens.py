@@ -1,4 +1,4 @@
-"""FORA and TaylorSeer are what their authors' code does: step by step and at the end of the same denoising loop."""
+"""Presets are what their authors' code does: step by step and at the end of the same denoising loop."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class Golden:
 
     @property
     def computed(self) -> tuple[int, ...]:
-        return tuple(step for step, kind in enumerate(self.facts["cached"]["types"]) if kind == "full")
+        cached = self.facts["cached"]
+        kinds = cached["types"] if "types" in cached else map(set, cached["layer_types"])
+        return tuple(step for step, kind in enumerate(kinds) if kind in ("full", {"full"}))
 
     def call(self, model: Any, x: Tensor, step: int) -> Tensor:
         scale = self.facts["cfg_scale"]
@@ -57,6 +59,7 @@ class Case:
 
 CASES = {
     "FORA": Case("fora_euler_T20_N3", fc.FORA(interval=3)),
+    "ToCa": Case("toca_euler_T20_N3_R007_ddim50", fc.ToCa(interval=3, ratio=0.07, published=True)),
     "TaylorSeer": Case("taylorseer_euler_T20_N4_O4", fc.TaylorSeer(interval=4, order=4)),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,11 +11,15 @@ from typing import Any
 import torch
 from torch import fx
 from torch._dispatch.python import enable_python_dispatcher
+from torch._dynamo.source import ConstantSource
 from torch._guards import detect_fake_mode
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import DimDynamic, StatelessSymbolicContext
 
 from fouriercache.errors import PassError
 from fouriercache.program import Input, Program, Role, value_of
 
+_SIZES = itertools.count()
 _INHERITED = ("nn_module_stack", "stack_trace", "block", "source_fn_stack")
 
 
@@ -54,6 +59,44 @@ def insert_before(
     """Insert a call before `anchor`; metadata comes from `like`, or from `anchor`."""
     with anchor.graph.inserting_before(anchor):
         return _complete(anchor.graph.call_function(target, args, kwargs), like or anchor)
+
+
+def insert_traced(anchor: fx.Node, fn: Callable[..., Any], *sources: fx.Node, like: fx.Node | None = None) -> fx.Node:
+    """Insert before `anchor` the ATen calls that `fn` makes of the tensors of `sources`; return the node of its result.
+
+    `fn` takes one tensor for each source and returns one; it reads no other tensor and makes none from Python numbers.
+    """
+    values = [value_of(source) for source in sources]
+    mode = detect_fake_mode(values)
+    fixed = dict(mode.shape_env.replacements) if mode is not None and mode.shape_env is not None else {}
+    with mode or contextlib.nullcontext(), enable_python_dispatcher():
+        traced = make_fx(fn, pre_dispatch=True, _allow_non_fake_inputs=True)(*values)
+    if mode is not None and mode.shape_env is not None and mode.shape_env.replacements != fixed:
+        raise PassError(f"{fn} cannot be traced into a graph: it ties a dynamic size to a number")
+    copied: dict[fx.Node, fx.Node] = {}
+    given = iter(sources)
+    for node in traced.graph.nodes:
+        if node.op == "placeholder":
+            copied[node] = next(given)
+        elif node.op == "call_function":
+            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda source: copied[source])
+            copied[node] = insert_before(anchor, node.target, *args, like=like, **kwargs)
+        elif node.op != "output":
+            raise PassError(f"{fn} cannot be traced into a graph: it reads {node.target}, which is no argument")
+    (result,) = traced.graph.output_node().all_input_nodes
+    return copied[result]
+
+
+def new_size(like: torch.Tensor, usual: int) -> Any:
+    """Return a dynamic size of its own for a fake value in the mode of `like`; `usual` is the number it stands at."""
+    mode = detect_fake_mode([like])
+    if mode is None:
+        raise PassError("a dynamic size needs fake values")
+    context: Any = StatelessSymbolicContext(dynamic_sizes=[DimDynamic.DYNAMIC])
+    # The source is only a name: it must be new for each size, or the sizes would be one.
+    source = ConstantSource(f"size_{next(_SIZES)}")
+    fake = mode.from_tensor(torch.empty(usual), static_shapes=False, symbolic_context=context, source=source)
+    return fake.shape[0]
 
 
 def insert_layout(anchor: fx.Node, node: fx.Node, like: fx.Node) -> fx.Node:

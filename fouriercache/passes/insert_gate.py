@@ -69,6 +69,7 @@ class InsertGate(Pass):
             predicted = _prediction(site, lookup)
             computed = nodes[site.value]
             chosen = insert_after(predicted, ops.select, refresh, computed, predicted, like=computed)
+            chosen.meta["site"] = site.name  # says what SpecializeStep decides on
             _redirect(program, computed, chosen, new_value)
         return len(program.sites)
 

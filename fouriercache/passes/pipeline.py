@@ -8,10 +8,12 @@ from dataclasses import replace
 from torch import fx
 
 from fouriercache.capture import Capture
-from fouriercache.errors import UnsupportedModelError
+from fouriercache.codecs import Dense
+from fouriercache.errors import MethodError, PreconditionError, UnsupportedModelError
 from fouriercache.indicators import Indicator
 from fouriercache.methods import Method
 from fouriercache.passes.base import Pipeline
+from fouriercache.passes.expose_maps import ExposeMaps
 from fouriercache.passes.find_grid import FindGrid
 from fouriercache.passes.find_sites import FindSites
 from fouriercache.passes.fuse_update import FuseUpdate
@@ -20,15 +22,19 @@ from fouriercache.passes.insert_cache import InsertCache
 from fouriercache.passes.insert_gate import InsertGate
 from fouriercache.passes.insert_predictor import InsertPredictor
 from fouriercache.passes.insert_probe import InsertProbe
+from fouriercache.passes.lower_tokens import LowerTokens
 from fouriercache.passes.merge_duplicates import MergeDuplicates
 from fouriercache.passes.narrow_linear import NarrowLinear
 from fouriercache.passes.outline_cond import OutlineCond
 from fouriercache.passes.remove_dead import RemoveDead
 from fouriercache.passes.remove_noops import RemoveNoops
+from fouriercache.passes.select_tokens import SelectTokens
 from fouriercache.passes.specialize_step import SpecializeStep
 from fouriercache.passes.split import split, trim
 from fouriercache.program import NoMatch, Output, OutputRole, Program, TokenGrid, sizes_of, tensor_of
+from fouriercache.schedules import SiteSchedule
 from fouriercache.steps import MODES, Mode, ProbePrograms, StepPrograms, Steps
+from fouriercache.tokens import Tokens, partial_tokens
 
 
 def _facts_pipeline() -> Pipeline:
@@ -44,26 +50,31 @@ def _facts_pipeline() -> Pipeline:
     )
 
 
-def _canonical_pipeline(site: str, history: int) -> Pipeline:
+def _canonical_pipeline(site: str, history: int, tokens: Tokens) -> Pipeline:
     """From there to the canonical program."""
+    chosen = partial_tokens(tokens)
+    kinds = () if chosen is None else tuple(dict.fromkeys(reader.map_kind for reader in chosen.score.maps))
     return Pipeline(
         (
+            *([ExposeMaps(kinds)] if kinds else []),  # before SelectTokens, which looks for the maps
             InsertCache(site=site, history=history),
             InsertPredictor(),
             InsertGate(),
+            *([SelectTokens(chosen), RemoveNoops()] if chosen is not None else []),  # casts of scores, most of them
         )
     )
 
 
-def _mode_pipeline(mode: Mode) -> Pipeline:
+def _mode_pipeline(mode: Mode, refreshed: tuple[int, ...] = ()) -> Pipeline:
     """From the canonical program to one step mode."""
     return Pipeline(
         (
-            SpecializeStep(mode),
+            SpecializeStep(mode, refreshed),
             NarrowLinear(),  # once the branches are gone, only the gates of a modulation are read
             RemoveDead(),
             HoistConditioning(),  # before FuseUpdate: it stacks the gates ahead of the blocks
-            FuseUpdate() if mode == "reuse" else MergeDuplicates(),
+            MergeDuplicates() if mode == "compute" else FuseUpdate(),
+            LowerTokens(),  # after FuseUpdate, which is written for the custom nodes
         )
     )
 
@@ -82,17 +93,34 @@ def build_steps(capture: Capture, method: Method, grid: TokenGrid | None = None,
     """
     canonical = capture.program.clone()
     canonical.grid = grid
+    _check_codec(method)
     _facts_pipeline().apply(canonical, check=check)
     # before the cache: what is looked at is computed, never predicted
     probe = _build_probe(canonical, method.schedule.indicator, check=check) if method.schedule.indicator else None
-    _canonical_pipeline(method.site, method.predictor.history).apply(canonical, check=check)
-    wholes: dict[Mode, Program] = {}
-    for mode in MODES:
-        wholes[mode] = canonical.clone()
-        _mode_pipeline(mode).apply(wholes[mode], check=check)
-    _drop_unread_sites(canonical, wholes)
-    modes = {mode: cut(whole) for mode, whole in wholes.items()}
-    return Steps(capture, canonical, modes, lambda: outline(canonical), probe)
+    _canonical_pipeline(method.site, method.predictor.history, method.tokens).apply(canonical, check=check)
+
+    def whole(mode: Mode, refreshed: tuple[int, ...] = ()) -> Program:
+        program = canonical.clone()
+        _mode_pipeline(mode, refreshed).apply(program, check=check)
+        return program
+
+    modes: tuple[Mode, ...] = (*MODES, "partial") if method.tokens.is_partial else MODES
+    wholes = {mode: whole(mode) for mode in modes}
+    if not isinstance(method.schedule, SiteSchedule):  # a site computed alone may read what no other step reads
+        _drop_unread_sites(canonical, wholes)
+    parts = {mode: cut(program) for mode, program in wholes.items()}
+    return Steps(capture, canonical, parts, lambda: outline(canonical), lambda *key: cut(whole(*key)), probe)
+
+
+def _check_codec(method: Method) -> None:
+    """Raise MethodError when tokens are to be written into a value that is not kept as it is."""
+    if method.tokens.is_partial and not isinstance(method.codec, Dense):
+        raise MethodError(
+            f"The tokens {method.tokens.name!r} are written into the kept value, which {method.codec.name!r} does not "
+            f"keep token by token.\n"
+            f"  where: {method.tokens!r} with {method.codec!r}\n"
+            "  Use codec=Dense(), or tokens=All()."
+        )
 
 
 def _build_probe(known: Program, indicator: Indicator, *, check: bool = False) -> ProbePrograms:
@@ -127,6 +155,11 @@ def outline(canonical: Program) -> Program:
     Its inputs are the caller's, then the slots, coefficients and `refresh`; it returns the results, then each site's
     newest value.
     """
+    if canonical.inputs_of("control"):
+        raise PreconditionError(
+            "a method that computes some tokens afresh has no single graph: its steps take and return other states.\n"
+            "  Take its modes one by one: program('compute'), program('partial')."
+        )
     program = canonical.clone()
     finish = (NarrowLinear(), RemoveDead(), HoistConditioning(), FuseUpdate())
     Pipeline((OutlineCond(compute=(MergeDuplicates(),), reuse=finish),)).apply(program)

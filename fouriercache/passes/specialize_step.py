@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from torch import fx
+
 from fouriercache import ops
 from fouriercache.errors import PreconditionError
 from fouriercache.passes.base import Pass
 from fouriercache.passes.edit import remove_inputs, replace_uses
 from fouriercache.passes.remove_dead import RemoveDead
-from fouriercache.program import Program
+from fouriercache.program import Output, Program
 
-Mode = Literal["compute", "reuse"]
+Mode = Literal["compute", "reuse", "partial"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,10 @@ class SpecializeStep(Pass):
 
     A computed step needs no history and returns the new values; a reuse step needs no branches and returns none. Both
     are free of branches, small, and fit a CUDA graph.
+
+    In mode "partial", sites that `SelectTokens` has cut take the prediction with fresh tokens in it, and return it as
+    their new value; in mode "reuse", all take the prediction alone. In both, the sites at the positions `refreshed` are
+    computed and return their new values.
 
     Before::
 
@@ -45,6 +51,7 @@ class SpecializeStep(Pass):
     """
 
     mode: Mode = "compute"
+    refreshed: tuple[int, ...] = ()
 
     def requires(self, program: Program) -> None:
         if not program.history:
@@ -53,17 +60,33 @@ class SpecializeStep(Pass):
             )
 
     def rewrite(self, program: Program) -> int:
-        count = 0
-        for node in list(program.graph.find_nodes(op="call_function", target=ops.select)):
-            _, computed, predicted = node.args
-            replace_uses(node, computed if self.mode == "compute" else predicted)
-            program.graph.erase_node(node)
-            count += 1
-        if not count:
+        selects = list(program.graph.find_nodes(op="call_function", target=ops.select))
+        if not selects:
             return 0
+        computed = {
+            site.name
+            for position, site in enumerate(program.sites)
+            if self.mode == "compute" or position in self.refreshed
+        }
+        for node in selects:
+            replace_uses(node, node.args[1] if node.meta["site"] in computed else node.args[2])
+            program.graph.erase_node(node)
         if self.mode == "reuse":
-            kept = [(n, o) for n, o in zip(program.results, program.outputs, strict=True) if o.role != "slot"]
-            program.set_outputs([node for node, _ in kept], [output for _, output in kept])
+            for node in list(program.graph.find_nodes(op="call_function", target=ops.scatter_tokens)):
+                replace_uses(node, node.args[0])
+        kept = [
+            (node, output)
+            for node, output in zip(program.results, program.outputs, strict=True)
+            if _is_new(node, output, computed)
+        ]
+        program.set_outputs([node for node, _ in kept], [output for _, output in kept])
         RemoveDead().rewrite(program)
-        remove_inputs(program, "refresh", "coefficients", "slot")
-        return count
+        remove_inputs(program, "refresh", "coefficients", "slot", "state", "control")
+        return len(selects)
+
+
+def _is_new(node: fx.Node, output: Output, computed: set[str]) -> bool:
+    """Whether a step gives an output a value that is not what it was."""
+    if output.role == "slot":
+        return output.name in computed or node.target is ops.scatter_tokens
+    return output.role == "result" or node.op != "placeholder"

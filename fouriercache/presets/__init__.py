@@ -8,6 +8,7 @@ from .seacache import SeaCache
 from .spectrum import Spectrum
 from .taylorseer import TaylorSeer
 from .teacache import TeaCache
+from .toca import ToCa
 from .tuned import Tuned
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Spectrum",
     "TaylorSeer",
     "TeaCache",
+    "ToCa",
     "Tuned",
     "method_from_name",
 ]

@@ -17,6 +17,7 @@ from .seacache import SeaCache
 from .spectrum import Spectrum
 from .taylorseer import TaylorSeer
 from .teacache import TeaCache
+from .toca import ToCa
 from .tuned import Tuned
 
 PRESETS: Mapping[str, Callable[..., Method]] = MappingProxyType(
@@ -28,6 +29,7 @@ PRESETS: Mapping[str, Callable[..., Method]] = MappingProxyType(
         "Spectrum": Spectrum,
         "TaylorSeer": TaylorSeer,
         "TeaCache": TeaCache,
+        "ToCa": ToCa,
         "Tuned": Tuned,
     }
 )

@@ -123,7 +123,8 @@ class OptimizedModule(nn.Module):
     def program(self, name: str) -> Program:
         """Return a program of the last capture by its name.
 
-        There are "canonical", "compute", "reuse", "cond" (all in one graph), and for adaptive schedules "probe".
+        There are "canonical", "compute", "reuse", "cond" (all in one graph), for adaptive schedules "probe", and for
+        methods that choose tokens "partial" and no "cond".
 
         Raises:
             PreconditionError: nothing has been captured yet, or there is no program of that name.

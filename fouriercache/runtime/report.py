@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fouriercache.cost import ModeCost, cost_of
 from fouriercache.program import Block, NoMatch, Site, TokenGrid
 from fouriercache.schedules import Decision
-from fouriercache.steps import MODES, StepPrograms, Steps
+from fouriercache.steps import StepPrograms, Steps
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Report:
         sites: the sites that hold a cache. found: every site, by kind of site.
         blocks: the repeated blocks. refused: pass name -> why it left something alone.
         grid: the token grid, or None when the graph does not show it.
-        modes: cost of one step, "compute" and "reuse"; hoisted parts are counted in.
+        modes: cost of one step, "compute" and "reuse", of a method that chooses tokens also "partial"; hoisted parts
+            are counted in.
         moving: the same without what is hoisted: the cost once `prepare` has run. Both have "probe" for a schedule that
             looks at every step.
         decisions: what an adaptive schedule decided about each step of the trajectory that this thread is in, for each
@@ -39,7 +40,7 @@ class Report:
 def report_of(steps: Steps, decisions: Mapping[int | str, tuple[Decision, ...]] | None = None) -> Report:
     """Collect the facts of a capture, and of the trajectory that runs."""
     canonical = steps.canonical
-    parts: dict[str, StepPrograms] = {mode: steps.modes[mode] for mode in MODES}
+    parts: dict[str, StepPrograms] = dict(steps.modes.items())
     if steps.probe is not None:
         parts["probe"] = steps.probe.parts
     refused: dict[str, list[NoMatch]] = {}

@@ -20,6 +20,7 @@ from fouriercache.runtime.probe import Look
 from fouriercache.runtime.session import Plan, Position, Session
 from fouriercache.runtime.stepper import Outcome, Stepper
 from fouriercache.schedules import Decision
+from fouriercache.steps import ModeKey
 
 PassKey = int | str
 
@@ -28,15 +29,14 @@ PassKey = int | str
 class _Pass:
     """What one pass of a trajectory holds.
 
-    `ring` has the kept values of the last computed steps, newest first: one tuple for each step, one tensor for each
-    site. A computed step puts a tuple in front and drops the last; no tensor is copied. `states` has what else the
-    step's graphs hand on, by name: for an adaptive schedule the indicator of the last step. `hoisted` is kept for each
-    step mode, and for the probe.
+    `ring` has the kept values of each site, newest first. A step that computes the site puts one in front and drops
+    the last; no tensor is copied. `states` has what else the step's graphs hand on, by name: for an adaptive schedule
+    the indicator of the last step. `hoisted` is kept for each step mode, and for the probe.
     """
 
-    ring: list[tuple[Tensor, ...]] = field(default_factory=list)
+    ring: dict[str, list[Tensor]] = field(default_factory=dict)
     states: dict[str, Tensor] = field(default_factory=dict)
-    hoisted: dict[str, Hoisted] = field(default_factory=dict)
+    hoisted: dict[ModeKey | str, Hoisted] = field(default_factory=dict)
     conditioning: Remembered | None = None
 
 
@@ -106,6 +106,7 @@ class Request:
                 same_conditioning=lambda: self._conditioning is not None and self._conditioning.equals(conditioning),
             ),
             measure,
+            stepper.places,
         )
         if plan.drop_history:
             # A weight changed through `.data` leaves no trace that could be checked in each call.
@@ -115,11 +116,10 @@ class Request:
             self._forget_other_conditioning(state, conditioning)
             if stepper.probe is not None:
                 looks.append(self._look(stepper, named, stamp, state, is_compared=False))
-        kept = state.hoisted.setdefault(plan.mode, Hoisted())
-        ahead = self._ahead(plan, stepper)
-        outcome = stepper.run(
-            plan.mode, named, plan.coefficients, state.ring, kept, stamp, ahead, state.states, controls={}
-        )
+        key: ModeKey = (plan.mode, plan.refreshed)
+        kept = state.hoisted.setdefault(key, Hoisted())
+        ahead, controls = self._ahead(plan, stepper), stepper.controls(plan.counts, plan.position.step)
+        outcome = stepper.run(key, named, plan.coefficients, state.ring, kept, stamp, ahead, state.states, controls)
         if self._check_finite:
             _check_finite(outcome.results, sample[0], plan)
         self._session.commit(plan)
@@ -134,9 +134,10 @@ class Request:
         if plan.drop_history:
             self._passes.clear()
         self._passes[plan.position.pass_key] = state
-        if plan.mode == "compute":
-            state.ring.insert(0, detached(outcome.values))
-            del state.ring[history:]
+        for name, value in outcome.values.items():
+            kept = state.ring.setdefault(name, [])
+            kept.insert(0, *detached((value,)))
+            del kept[history:]
         state.states.update((name, value.detach()) for name, value in outcome.states.items())
 
     def _look(
@@ -166,7 +167,7 @@ class Request:
         each step. Those of the last trajectory are no substitute: a batch rounds differently, so the second of two
         equal runs would differ from the first, and nobody asked for that.
         """
-        known = self._prepared
+        known = () if plan.refreshed else self._prepared  # a mode with sites of its own serves few steps
         steps = range(plan.position.step, len(known))
         computed = stepper.computed(len(known)) if known else None
         if computed is None:
@@ -240,7 +241,7 @@ class Request:
         storages = {
             tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
             for state in self._passes.values()
-            for values in (*state.ring, tuple(state.states.values()))
+            for values in (*state.ring.values(), tuple(state.states.values()))
             for tensor in values
         }
         return sum(storages.values())

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from ..errors import CalibrationError, MethodError, TrajectoryError
 from ..predictors import Coefficients, Predictor
-from ..schedules import Decision, Schedule
+from ..schedules import Decision, Place, Schedule, SiteSchedule, TokenCounts
 from .call import Call, show_timestep
 from .clock import Clock, Direction, PassKey, Position
 
@@ -32,24 +32,32 @@ class Plan:
     the newest feature first, 0.0 where none is read; all 0.0 in mode "compute". `computed` holds the steps that the
     pass's ring holds before the call, oldest first, at most K. With `drop_history`, the rings of all passes belong to
     an older trajectory: none may be read, and all must go when the call has succeeded. `signature` is the call's.
-    `decision` is the schedule's, or, where the pass has nothing to reuse, what stands for it.
+    `decision` is the schedule's, or, where the pass has nothing to reuse, what stands for it. In a mode other than
+    "compute", `refreshed` has the positions of the sites that are computed all the same, and `counts` the number of
+    tokens that each site computes afresh; () when there are none at all.
     """
 
-    mode: Literal["compute", "reuse"]
+    mode: Literal["compute", "reuse", "partial"]
     position: Position
     coefficients: Coefficients
     computed: tuple[int, ...]
     drop_history: bool
     signature: Hashable
     decision: Decision
+    refreshed: tuple[int, ...] = ()
+    counts: tuple[int, ...] = ()
 
 
 class _History(NamedTuple):
-    """What is known of one pass in this trajectory: its computed steps, what was decided, its calls' signature."""
+    """What is known of one pass in this trajectory: its computed steps, what was decided, its calls' signature.
+
+    `parts` has the steps at which only some sites were computed, and which.
+    """
 
     computed: tuple[int, ...]
     decisions: tuple[Decision, ...]
     signature: Hashable
+    parts: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
 
 class Session:
@@ -73,6 +81,7 @@ class Session:
         passes_per_step: int | None = None,
         direction: Direction = "down",
         timesteps: tuple[float, ...] | None = None,
+        tokens: TokenCounts | None = None,
     ) -> None:
         if schedule.needs_num_steps and num_steps is None:
             raise MethodError(
@@ -84,6 +93,7 @@ class Session:
         schedule.steps(num_steps)  # a schedule that does not fit the number of steps raises here, not in mid-trajectory
         self._schedule = schedule
         self._timesteps = timesteps
+        self._tokens = _checked_tokens(tokens, predictor, num_steps)
         self._none: Coefficients = (((0.0,) * predictor.history,) * (len(predictor.edges) + 1),)
         self._history = predictor.history
         # the same questions come back in every trajectory; the bound keeps a long-lived session small
@@ -107,8 +117,8 @@ class Session:
             return {}
         return {key: history.decisions for key, history in self._histories.items()}
 
-    def plan(self, call: Call, measure: Measure | None = None) -> Plan:
-        """Say how `call` is served. Changes nothing.
+    def plan(self, call: Call, measure: Measure | None = None, places: Sequence[Place] = ()) -> Plan:
+        """Say how `call` is served, given where the model's sites stand. Changes nothing.
 
         `measure` is asked at most once, and only by a schedule that has an indicator.
 
@@ -136,8 +146,41 @@ class Session:
         )
         if decision.is_computed:
             return Plan("compute", position, self._none, ring, is_new, call.signature, decision)
-        coefficients = self._coefficients(computed, position.step)
-        return Plan("reuse", position, coefficients, ring, is_new, call.signature, decision)
+        return self._plan_cached(position, history, decision, ring, places)
+
+    def _plan_cached(
+        self,
+        position: Position,
+        history: _History,
+        decision: Decision,
+        ring: tuple[int, ...],
+        places: Sequence[Place],
+    ) -> Plan:
+        step, num_steps = position.step, self._clock.num_steps
+        refreshed: tuple[int, ...] = ()
+        if isinstance(self._schedule, SiteSchedule):
+            refreshed = self._schedule.refreshed(step, num_steps, places)
+        counts: tuple[int, ...] = ()
+        if self._tokens is not None:
+            counts = tuple(
+                self._tokens.count(place, step, num_steps) if place.tokens and site not in refreshed else 0
+                for site, place in enumerate(places)
+            )
+        mode: Literal["reuse", "partial"] = "partial" if any(counts) else "reuse"
+        coefficients = self._cached_coefficients(history, step, len(places))
+        counts = counts if any(counts) else ()
+        return Plan(mode, position, coefficients, ring, False, history.signature, decision, refreshed, counts)
+
+    def _cached_coefficients(self, history: _History, step: int, sites: int) -> Coefficients:
+        """The coefficients, a row for each site where sites were computed at different steps."""
+        if not history.parts:
+            return self._coefficients(history.computed, step)
+        rows = []
+        for site in range(sites):
+            own = [part for part, computed in history.parts if site in computed]
+            table = self._coefficients(tuple(sorted((*history.computed, *own))), step)
+            rows.append(table[site] if len(table) > 1 else table[0])
+        return tuple(rows) if len(set(rows)) > 1 else (rows[0],)
 
     def commit(self, plan: Plan) -> None:
         """Take over `plan`, now that the call has succeeded.
@@ -152,7 +195,8 @@ class Session:
         # where nothing is measured there is nothing to tell of them, and the last one is enough
         earlier = history.decisions if self._schedule.indicator is not None else ()
         decisions = (*earlier, plan.decision)
-        self._histories[plan.position.pass_key] = _History(computed, decisions, plan.signature)
+        parts = (*history.parts, (plan.position.step, plan.refreshed)) if plan.refreshed else history.parts
+        self._histories[plan.position.pass_key] = _History(computed, decisions, plan.signature, parts)
 
     def reset(self) -> None:
         """Forget trajectory, prepared timesteps and how runs ended. The holder of the tensors drops all rings."""
@@ -189,6 +233,30 @@ def _refuse_to_measure(key: PassKey) -> float:
         f"  where: pass {key!r}\n"
         "  Let optimize() build the model: it adds the graph that measures."
     )
+
+
+def _checked_tokens(tokens: TokenCounts | None, predictor: Predictor, num_steps: int | None) -> TokenCounts | None:
+    """Return what says how many tokens are chosen, None when none are.
+
+    Raises MethodError when it needs the number of steps and there is none, or the predictor reads older features: the
+    chosen tokens are written into the newest one, and the older ones would be of other tokens.
+    """
+    if tokens is None:
+        return None
+    if predictor.history != 1:
+        raise MethodError(
+            f"Chosen tokens are written into the one kept feature, and the predictor {predictor.name!r} reads "
+            f"{predictor.history}.\n"
+            f"  where: {tokens!r} with {predictor!r}\n"
+            "  Use predictor=Reuse(), or tokens=All()."
+        )
+    if tokens.needs_num_steps and num_steps is None:
+        raise MethodError(
+            "The number of chosen tokens depends on the number of steps of a trajectory, and it is not known.\n"
+            f"  where: {tokens!r}\n"
+            "  Pass optimize(..., num_steps=) the scheduler's number of steps."
+        )
+    return tokens
 
 
 def _padded_coefficients(predictor: Predictor, computed: tuple[int, ...], step: int) -> Coefficients:

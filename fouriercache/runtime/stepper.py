@@ -1,7 +1,8 @@
-"""One capture on one backend: runs a step in either mode. Holds no state of any request."""
+"""One capture on one backend: runs a step in any mode. Holds no state of any request."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,15 +18,15 @@ from fouriercache.program import Program
 from fouriercache.runtime.backend import Backend, Executable
 from fouriercache.runtime.conditioning import Conditioning, Hoisted
 from fouriercache.runtime.probe import Probe
-from fouriercache.steps import MODES, Mode, Steps
+from fouriercache.steps import ModeKey, StepPrograms, Steps
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one step gave: the model's flat results, in a computed step one value for each site, and the new states."""
+    """What one step gave: the model's flat results, the new values of the sites that have one, and the new states."""
 
     results: tuple[Tensor, ...]
-    values: tuple[Tensor, ...]
+    values: Mapping[str, Tensor]
     states: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -41,7 +42,12 @@ class Stepper:
         self.sample_name, self.stamp_name = roles["sample"], roles["timestep"]
         self.conditioning_names = tuple(given.name for given in program.inputs if given.role == "conditioning")
         self.history = steps.canonical.history
-        self._modes = {mode: _ModeRunner(steps, mode, model, backend) for mode in MODES}
+        self.places = steps.places
+        self._model, self._backend = model, backend
+        self._runners: dict[ModeKey, _ModeRunner] = {
+            (mode, ()): _ModeRunner(steps, programs, model, backend) for mode, programs in steps.modes.items()
+        }
+        self._lock = threading.Lock()
         indicator = method.schedule.indicator
         self.probe = (
             Probe(steps.probe, indicator, self.stamp_name, model, backend) if steps.probe and indicator else None
@@ -63,12 +69,20 @@ class Stepper:
         """The steps that the schedule computes, None if that shows when they run."""
         return self._method.schedule.steps(num_steps)
 
+    def controls(self, counts: Sequence[int], step: int) -> dict[str, Tensor]:
+        """Return the inputs that say which ranks of its tokens each site computes, and at which step.
+
+        int64[count] for a site that computes some, and int64[].
+        """
+        ranks = {f"ranks_{site}": torch.arange(count) for site, count in enumerate(counts)}
+        return {**ranks, "step": torch.tensor(step)}
+
     def run(
         self,
-        mode: Mode,
+        key: ModeKey,
         named: Mapping[str, Tensor],
         coefficients: Coefficients,
-        ring: Sequence[tuple[Tensor, ...]],
+        ring: Mapping[str, Sequence[Tensor]],
         kept: Hoisted,
         stamp: tuple[float, ...],
         ahead: Sequence[float],
@@ -78,39 +92,44 @@ class Stepper:
         """Run one step.
 
         Args:
+            key: the mode, and the positions of the sites that are computed in it all the same.
             named: the call's tensors by input name. coefficients: as in `Plan`.
-            ring: kept values of computed steps, newest first; fewer than the history is fine, the coefficients of
-                the missing ones are 0.
+            ring: each site's kept values, newest first; fewer than the history is fine, the coefficients of the
+                missing ones are 0.
             kept: the hoisted values of this mode and conditioning, read and filled.
             stamp: the timestep's values. ahead: timesteps to hoist in one batch.
             states: what the pass's last steps returned, by name. controls: inputs that the method computes, by name.
         """
-        runner = self._modes[mode]
+        runner = self._runner(key)
         hoisted: Mapping[str, Tensor] = {}
         if not runner.conditioning.is_empty:
             same = stamp[:1] if stamp.count(stamp[0]) == len(stamp) else stamp
             hoisted = runner.conditioning.values(kept, named, self.stamp_name, same, ahead)
         return runner.run(named, hoisted, coefficients, ring, {**states, **controls})
 
+    def _runner(self, key: ModeKey) -> _ModeRunner:
+        """What runs a mode; those in which single sites are computed are built when they are first asked for."""
+        with self._lock:
+            if key not in self._runners:
+                self._runners[key] = _ModeRunner(self.steps, self.steps.mixed(*key), self._model, self._backend)
+            return self._runners[key]
+
 
 class _ModeRunner:
     """One mode's executables, and where each input of its moving part comes from."""
 
-    def __init__(self, steps: Steps, mode: Mode, model: nn.Module, backend: Backend) -> None:
-        programs = steps.modes[mode]
+    def __init__(self, steps: Steps, programs: StepPrograms, model: nn.Module, backend: Backend) -> None:
         self.conditioning = Conditioning(
             Executable(programs.context, model, backend),
             Executable(programs.timed, model, backend),
             programs.rows,
         )
         self._moving = Executable(programs.moving, model, backend)
-        roles = [output.role for output in programs.moving.outputs]
-        self._results, self._values = roles.count("result"), roles.count("result") + roles.count("slot")
-        self._states = [output.name for output in programs.moving.outputs if output.role == "state"]
-        columns = _columns(steps)
-        # A slot's place in the ring: which computed step, and which of the values kept there.
+        self._outputs = programs.moving.outputs
+        sites = [site.name for site in steps.canonical.sites]
+        # A slot's place in the ring: the site, and which of its last values.
         self._slots = {
-            given.name: (int(given.name.rsplit("_", 1)[1]), columns[int(given.name.split("_")[1])])
+            given.name: (sites[int(given.name.split("_")[1])], int(given.name.rsplit("_", 1)[1]))
             for given in programs.moving.inputs
             if given.role == "slot"
         }
@@ -120,33 +139,28 @@ class _ModeRunner:
         named: Mapping[str, Tensor],
         hoisted: Mapping[str, Tensor],
         coefficients: Coefficients,
-        ring: Sequence[tuple[Tensor, ...]],
+        ring: Mapping[str, Sequence[Tensor]],
         extra: Mapping[str, Tensor],
     ) -> Outcome:
         values: list[Tensor] = []
         for given in self._moving.inputs:
             if given.role == "slot":
-                step, column = self._slots[given.name]
-                values.append(ring[min(step, len(ring) - 1)][column])
+                site, age = self._slots[given.name]
+                values.append(ring[site][min(age, len(ring[site]) - 1)])
             elif given.role == "hoisted":
                 values.append(hoisted[given.name.removeprefix("hoisted_")])
             elif given.role == "coefficients":
                 device = next(iter(named.values())).device
                 values.append(torch.tensor(coefficients[0][0], dtype=torch.float32, device=device))
             elif given.role in ("state", "control"):
-                values.append(extra[given.name])
+                values.append(extra[given.name].to(next(iter(named.values())).device))
             else:
                 values.append(named[given.name])
         found = self._moving(values)
-        states = dict(zip(self._states, found[self._values :], strict=True))
-        return Outcome(found[: self._results], found[self._results : self._values], states)
-
-
-def _columns(steps: Steps) -> dict[int, int]:
-    """Position of a site -> position of its value among those that a computed step returns."""
-    kept = [output.name for output in steps.modes["compute"].whole.outputs if output.role == "slot"]
-    sites = [site.name for site in steps.canonical.sites]
-    return {sites.index(name): column for column, name in enumerate(kept)}
+        by_role: dict[str, dict[str, Tensor]] = {"result": {}, "slot": {}, "state": {}}
+        for output, value in zip(self._outputs, found, strict=True):
+            by_role[output.role][output.name] = value
+        return Outcome(tuple(by_role["result"].values()), by_role["slot"], by_role["state"])
 
 
 def program_of(steps: Steps, name: str) -> Program:
@@ -159,9 +173,9 @@ def program_of(steps: Steps, name: str) -> Program:
         return steps.canonical
     if name == "cond":
         return steps.outline()
-    for mode in MODES:
+    for mode, programs in steps.modes.items():
         if name == mode:
-            return steps.modes[mode].whole
+            return programs.whole
     if name == "probe":
         if steps.probe is not None:
             return steps.probe.parts.whole
@@ -169,4 +183,5 @@ def program_of(steps: Steps, name: str) -> Program:
             "there is no program called 'probe': the schedule knows its steps without looking.\n"
             "  Schedules with an indicator have one, as that of fc.TeaCache()."
         )
-    raise PreconditionError(f"no program called {name!r}.\n  There are: canonical, cond, {', '.join(MODES)}, probe.")
+    names = ", ".join(("canonical", "cond", *steps.modes, "probe"))
+    raise PreconditionError(f"no program called {name!r}.\n  There are: {names}.")

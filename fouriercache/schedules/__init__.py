@@ -9,11 +9,12 @@ looks at, and returns None from `steps`.
 """
 
 from .accumulated import Accumulated
-from .base import Decision, FixedSchedule, Schedule
+from .base import Decision, FixedSchedule, Place, Schedule, SiteSchedule, TokenCounts
 from .growing import Growing
 from .interval import Interval
 from .polynomial import Polynomial, Rescaled
 from .table import Table
+from .tapered import Tapered
 
 __all__ = [
     "Accumulated",
@@ -21,8 +22,12 @@ __all__ = [
     "FixedSchedule",
     "Growing",
     "Interval",
+    "Place",
     "Polynomial",
     "Rescaled",
     "Schedule",
+    "SiteSchedule",
     "Table",
+    "Tapered",
+    "TokenCounts",
 ]

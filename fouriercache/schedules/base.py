@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from ..checks import check_whole
 from ..errors import TrajectoryError
@@ -75,6 +75,47 @@ class FixedSchedule(ABC):
     ) -> Decision:
         """Answer as `is_computed` does."""
         return Decision(step, self.is_computed(step, num_steps))
+
+
+class Place(NamedTuple):
+    """Where a site stands: the number of its block in the order of execution, from 0, and its kind ("mlp", ...).
+
+    `tokens` is how many tokens it has, where a pass has proved that they can be computed one by one; else 0.
+    """
+
+    layer: int
+    kind: str
+    tokens: int = 0
+
+
+@runtime_checkable
+class SiteSchedule(Schedule, Protocol):
+    """A schedule that computes single sites at steps that are not computed as a whole."""
+
+    def refreshed(self, step: int, num_steps: int | None, places: Sequence[Place]) -> tuple[int, ...]:
+        """Return the positions in `places` of the sites that are computed at `step`, ascending.
+
+        It is asked about steps at which the schedule has decided not to compute all.
+        """
+
+
+@runtime_checkable
+class TokenCounts(Protocol):
+    """Says how many tokens of a site are computed afresh at a step at which the site is not."""
+
+    @property
+    def needs_num_steps(self) -> bool:
+        """Whether `count` can answer only when it is told the number of steps."""
+
+    @property
+    def is_static(self) -> bool:
+        """Whether a site's count is the same at every step, so that a graph can have it as a size."""
+
+    def count(self, place: Place, step: int, num_steps: int | None) -> int:
+        """Return the number of tokens computed at `step`.
+
+        Raises MethodError when they are more than the site has.
+        """
 
 
 def check_num_steps(schedule: Schedule, num_steps: int) -> None:
