@@ -47,7 +47,9 @@ def find_axes(program: Program, indicator: Indicator, node: fx.Node) -> Axes | N
     sizes = _long((grid.t, grid.h, grid.w))
     if tokens == grid.tokens:
         return Axes(sizes, channels)
-    if tokens >= grid.start + grid.tokens:
+    # A grid that begins inside a stream is one of that stream; another value of that length may have another order.
+    streams = {site.shape[1] for site in program.found["stack"] if len(site.shape) == 3}
+    if tokens in streams and tokens >= grid.start + grid.tokens:
         return Axes(sizes, channels, (grid.start, grid.start + grid.tokens))
     return NoMatch(f"it has {tokens} tokens, the grid {grid.tokens} from {grid.start} on", node.name)
 

@@ -9,11 +9,11 @@ from fouriercache.indicators import BandLimited, Filtered, Indicator, Latents, M
 from fouriercache.passes.find_sites import FindSites
 from fouriercache.passes.insert_probe import InsertProbe
 from fouriercache.passes.specialize_step import SpecializeStep
-from fouriercache.program import Program, TokenGrid
+from fouriercache.program import Input, Program, TokenGrid
 from fouriercache.testing import check_pass, feed, trace
 from tests import zoo
 from tests.passes.stages import after, canonical_passes
-from tests.passes.toys import TIMESTEP, Model, X, gated
+from tests.passes.toys import TEXT, TIMESTEP, Model, X, gated
 
 
 def modulated(block, x, timestep):
@@ -116,6 +116,70 @@ def test_a_grid_inside_the_stream_is_cut_out_before_it_is_filtered():
     assert torch.equal(found.reshape(2, 4, 8), plain[:, 2:])
 
 
+def joint(block, x, timestep):
+    """Text and image are projected together, as in CogVideoX."""
+    shift, scale, gate = block.modulate(timestep)
+    y = F.layer_norm(x, (8,)) * (1 + scale) + shift
+    q, k, v = block.qkv(torch.cat([TEXT, y], 1)).chunk(3, -1)
+    x = x + gate * F.scaled_dot_product_attention(q, k, v)[:, 3:]
+    return x + block.feed(x)
+
+
+def test_of_text_and_image_projected_together_the_image_is_meant():
+    program = timed(joint)
+    program.grid = TokenGrid(1, 2, 3)
+    found = outputs(after(program, InsertProbe(Filtered())), filter_0=torch.eye(2), filter_1=torch.eye(3))["indicator"]
+    assert torch.equal(found.reshape(2, 6, 8), outputs(after(timed(modulated), InsertProbe()))["indicator"])
+
+
+class TextFirst(torch.nn.Module):
+    """Text and latents are one tensor before the blocks, and two streams in them; only the latents' come out."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = Model(self.step, 2, True)
+
+    def forward(self, x, condition):
+        whole = torch.cat([TEXT, x], 1)
+        x, text = whole[:, 3:], whole[:, :3]
+        for block in self.inner.blocks:
+            x, text = block(x, text, condition)
+        return (x * 2,)
+
+    @staticmethod
+    def step(block, x, text, timestep):
+        shift, scale, gate = block.modulate(timestep)
+        text = text + gate * block.feed(text * scale)
+        x = x + gate * block.qkv(torch.cat([F.layer_norm(x, (8,)) * (1 + scale) + shift, text], 1))[:, :6, :8]
+        return x + block.feed(x), text
+
+
+def test_of_two_streams_that_were_one_tensor_the_one_that_comes_out_is_meant():
+    roles = {"condition": "timestep"}
+    program = after(trace(TextFirst(), X, TIMESTEP, roles=roles), FindSites())  # type: ignore[arg-type]
+    entries = {site.spine for site in program.found["branch"] if site.block.endswith("blocks.0")}
+    assert len(entries & {site.spine for site in program.found["stack"]}) == 1 < len(entries)
+    plain = outputs(after(timed(modulated), InsertProbe()))["indicator"]
+    assert torch.equal(outputs(after(program, InsertProbe()))["indicator"], plain)
+
+
+@pytest.mark.parametrize("name", [name for name in zoo.BUILDERS if name != "flux"])
+@pytest.mark.parametrize("source", ["modulated", "latents"])
+def test_filters_on_the_grid_of_every_family_that_shows_one(name: str, source):
+    program = after(zoo.captured(name, 1), *canonical_passes("stack", 1))
+    assert InsertProbe(Filtered(source=source)).apply(program, check=True) == 1
+    assert len(program.inputs_of("control")) == (3 if name == "wan" else 2)
+
+
+def test_packed_latents_are_filtered_on_the_grid_that_is_given():
+    program = zoo.captured("flux", 1)
+    program.grid = TokenGrid(1, 4, 4)
+    program = after(program, *canonical_passes("stack", 1))
+    for source in ("modulated", "latents"):
+        made = after(program, InsertProbe(Filtered(source=source)))
+        assert len(made.inputs_of("control")) == 2
+
+
 def test_keeps_a_program_that_has_a_distance():
     program = after(timed(modulated), InsertProbe())
     check_pass(InsertProbe(), program, {"x": X, "condition": TIMESTEP}, rewrites=0)
@@ -165,8 +229,8 @@ def test_refuses_a_grid_that_does_not_fit_the_tokens():
         InsertProbe(Filtered()).apply(program)
 
 
-def test_refuses_a_stack_that_cannot_be_followed():
+def test_refuses_a_model_whose_blocks_do_not_read_the_latents():
     program = timed(modulated)
-    program.found["stack"] = ()
-    with pytest.raises(UnsupportedModelError, match="no token stream can be followed"):
+    program.set_inputs((Input("x", "conditioning"), Input("condition", "sample")))
+    with pytest.raises(UnsupportedModelError, match="0 token streams come from the latents"):
         InsertProbe().apply(program)
