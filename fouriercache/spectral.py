@@ -30,8 +30,8 @@ def dct_basis(size: int, dtype: torch.dtype = torch.float64) -> Tensor:
     """
     tokens = torch.arange(size, dtype=torch.float64)
     rows = torch.cos(math.pi / size * tokens[:, None] * (tokens + 0.5)) * math.sqrt(2 / size)
-    rows[0] = 1 / math.sqrt(size)
-    return rows.to(dtype)
+    # not written in place: a traced graph may hold this
+    return torch.where(tokens[:, None] == 0, 1 / math.sqrt(size), rows).to(dtype)
 
 
 def dft_basis(size: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -78,8 +78,10 @@ def band_map(sizes: Sequence[int], edges: Sequence[float], basis: Basis = "dct")
     radius` (FreqCa, flux/, the 2-D DCT).
     """
     radii = radial_frequencies(sizes, basis)
-    borders = torch.tensor([edge + _ON_EDGE for edge in edges], dtype=torch.float64)
-    return (radii[..., None] > borders).sum(-1)
+    bands = torch.zeros_like(radii, dtype=torch.int64)
+    for edge in edges:
+        bands = bands + (radii > edge + _ON_EDGE)
+    return bands
 
 
 def low_pass_mask(sizes: Sequence[int], radius: float, basis: Basis = "dct") -> Tensor:

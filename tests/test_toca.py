@@ -170,8 +170,9 @@ def test_no_token_fresh_is_fora(fast):
         (fc.Total((fc.TokenNorm(), fc.Age()), weights=(0.5, -1.0)), fc.ToCaRatio(0.2)),
         (fc.SpatialBonus(fc.Dissimilarity(), cell=3), fc.ToCaRatio(0.3, "ToCa-ddpm250")),
         (fc.RandomOrder(seed=3), RATIO),
+        (fc.Total((fc.BandEnergy(), fc.LowPassShare())), RATIO),
     ],
-    ids=["attention", "total", "bonus", "random"],
+    ids=["attention", "total", "bonus", "random", "spectral"],
 )
 def test_every_kind_of_score_and_ratio_runs_whole_trajectories(fast, score, ratio):
     method = fc.ToCa(schedule=fc.Table(COMPUTED), tokens=fc.TopK(score, ratio))

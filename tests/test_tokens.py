@@ -29,6 +29,9 @@ SCORES: list[Score] = [
     fc.Age(),
     fc.AttentionEntropy(),
     fc.AttentionReceived(),
+    fc.BandEnergy(),
+    fc.BandEnergy("low", "tokens"),
+    fc.LowPassShare(),
     fc.Dissimilarity(),
     fc.RandomOrder(),
     fc.SpatialBonus(fc.TokenNorm()),
@@ -206,6 +209,9 @@ def test_refuses_a_ratio_outside_0_to_1(ratio: Any):
         (lambda: fc.Total((fc.Age(),), weights=(1.0, 2.0)), ("1 scores and 2 weights",)),
         (lambda: fc.Total((fc.Age(),), weights=(math.inf,)), ("weights[0]", "finite")),
         (lambda: fc.RandomOrder(seed=-1), ("seed", "at least 0")),
+        (lambda: fc.BandEnergy(edge=0), ("edge", "above 0")),
+        (lambda: fc.BandEnergy(band="middle"), ("band 'middle'", "'low', 'high'")),  # type: ignore[arg-type]
+        (lambda: fc.LowPassShare(edge=1.5), ("edge", "at most 1")),
         (lambda: fc.ToCaRatio(scheduler="ToCa-ddim5"), ("scheduler", "Did you mean 'ToCa-ddim50'")),
         (lambda: fc.FixedCounts(()), ("FixedCounts needs a tuple of numbers",)),
         (lambda: fc.FixedCounts((3, -1)), ("counts[1]", "at least 0")),
@@ -221,3 +227,50 @@ def test_refuses_values_that_make_no_sense(build: Callable[[], Any], parts: tupl
 def test_partial_tokens_must_say_which_and_how_many():
     assert partial_tokens(fc.All()) is None
     assert isinstance(partial_tokens(fc.TopK(fc.Age())), PartialTokens)
+
+
+def in_band(field: Tensor, band: str, edge: float) -> Tensor:
+    """The band of a 3 x 4 field [12, channels], one cosine of the grid after the other, in float64."""
+    kept = torch.zeros(12, field.shape[1], dtype=torch.float64)
+    largest = math.hypot(2 / 3, 3 / 4)
+    for p in range(3):
+        for q in range(4):
+            wave = torch.tensor(
+                [
+                    math.cos(math.pi / 3 * p * (y + 0.5)) * math.cos(math.pi / 4 * q * (x + 0.5))
+                    for y in range(3)
+                    for x in range(4)
+                ],
+                dtype=torch.float64,
+            )
+            if (math.hypot(p / 3, q / 4) <= edge * largest) == (band == "low"):
+                kept += wave[:, None] * (wave @ field.double()) / (wave @ wave)
+    return kept
+
+
+@pytest.mark.parametrize("edge", [0.3, 0.5, 0.8])
+@pytest.mark.parametrize("band", ["low", "high"])
+@pytest.mark.parametrize("of", ["tokens", "change"])
+def test_band_energy_is_that_of_the_filtered_field(band: Any, of: Any, edge: float):
+    field = TOKENS - KEPT if of == "change" else TOKENS
+    energies = torch.stack([in_band(row, band, edge).square().sum(-1) for row in field])
+    expected = energies / energies.norm(dim=1, keepdim=True)
+    found = rank(fc.BandEnergy(band, of, edge))
+    torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-6)
+
+
+def test_low_pass_share_is_that_of_a_column_over_the_grid():
+    low = torch.stack([in_band(MAP[row], "low", 0.5).square().sum(0) for row in range(2)])
+    expected = low / MAP.double().square().sum(1)
+    score = fc.LowPassShare(0.5)
+    torch.testing.assert_close(score.digest(MAP, SCENE), expected.float(), rtol=1e-4, atol=1e-6)
+    assert bool((expected <= 1).all())
+
+
+def test_tokens_off_the_grid_have_no_band_energy():
+    longer = torch.randn(2, 15, 8, generator=generator)
+    scene = Scene(Grid(1, 3, 4, start=2), 0)
+    found = fc.BandEnergy("high", "tokens").rank({"tokens": longer}, scene)
+    assert not found[:, [0, 1, 14]].any()
+    alone = fc.BandEnergy("high", "tokens").rank({"tokens": longer[:, 2:14]}, SCENE)
+    torch.testing.assert_close(found[:, 2:14], alone)

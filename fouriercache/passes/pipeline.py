@@ -60,7 +60,7 @@ def _canonical_pipeline(site: str, history: int, tokens: Tokens) -> Pipeline:
             InsertCache(site=site, history=history),
             InsertPredictor(),
             InsertGate(),
-            *([SelectTokens(chosen), RemoveNoops()] if chosen is not None else []),  # casts of scores, most of them
+            *([SelectTokens(chosen), RemoveNoops(), MergeDuplicates()] if chosen is not None else []),  # of the scores
         )
     )
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fouriercache.calls import Call
-from fouriercache.errors import PreconditionError
+from fouriercache.errors import MethodError, PreconditionError
 from fouriercache.methods import Method
 from fouriercache.predictors import Coefficients
 from fouriercache.program import Program
@@ -151,7 +151,7 @@ class _ModeRunner:
                 values.append(hoisted[given.name.removeprefix("hoisted_")])
             elif given.role == "coefficients":
                 device = next(iter(named.values())).device
-                values.append(torch.tensor(coefficients[0][0], dtype=torch.float32, device=device))
+                values.append(torch.tensor(_one_row(coefficients), dtype=torch.float32, device=device))
             elif given.role in ("state", "control"):
                 values.append(extra[given.name].to(next(iter(named.values())).device))
             else:
@@ -161,6 +161,16 @@ class _ModeRunner:
         for output, value in zip(self._outputs, found, strict=True):
             by_role[output.role][output.name] = value
         return Outcome(tuple(by_role["result"].values()), by_role["slot"], by_role["state"])
+
+
+def _one_row(coefficients: Coefficients) -> tuple[float, ...]:
+    if len(coefficients) != 1:
+        raise MethodError(
+            "the sites were computed at different steps, and the graph has one row of scalars for all of them.\n"
+            f"  where: {len(coefficients)} sites with different scalars\n"
+            "  With a schedule that computes single sites, use predictor=Reuse()."
+        )
+    return coefficients[0][0]
 
 
 def program_of(steps: Steps, name: str) -> Program:
