@@ -24,7 +24,8 @@ class Call:
     Attributes:
         tensors: the tensor leaves, in order.
         paths: a printable name for each of them: "hidden_states", "added_cond_kwargs['resolution']".
-        key: everything about the call that a capture bakes in: nesting, constants. Equal keys, equal code path.
+        key: everything about the call that a capture bakes in: nesting, constants, torch.autocast. Equal keys, equal
+            code path.
     """
 
     tensors: tuple[Tensor, ...]
@@ -81,7 +82,13 @@ class Binder:
                 key.append((name, value))
             else:
                 _flatten_nested(name, value, tensors, paths, key)
-        return Call(tuple(tensors), tuple(paths), tuple(key))
+        return Call(tuple(tensors), tuple(paths), (*key, *autocast_of(tensors)))
+
+
+def autocast_of(tensors: Sequence[Tensor]) -> list[tuple[str, torch.dtype]]:
+    """Return the devices on which torch.autocast is on, and to what it casts: a capture bakes the casts in."""
+    devices = sorted({tensor.device.type for tensor in tensors} - {"meta"})
+    return [(f"autocast {d}", torch.get_autocast_dtype(d)) for d in devices if torch.is_autocast_enabled(d)]
 
 
 def _flatten_nested(name: str, value: Any, tensors: list[Tensor], paths: list[str], key: list[Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, fx, nn
 
-from fouriercache.errors import CaptureError, LoweringError, MethodError
+from fouriercache.errors import CaptureError, LoweringError, MethodError, TrajectoryError
 from fouriercache.extras import import_extra
 from fouriercache.program import Program
 
@@ -81,12 +81,12 @@ class Executable:
         self.inputs = program.inputs
         self.outputs = tuple(output.name for output in program.outputs)
         self._module = program.module()
-        self._bindings = [
-            (name, *_owner(model, program.sources[name]))
-            for name in (str(node.target) for node in program.graph.find_nodes(op="get_attr"))
-            if name in program.sources
-        ]
-        self._links = _links(model, [program.sources[name] for name, _, _ in self._bindings])
+        read = [str(node.target) for node in program.graph.find_nodes(op="get_attr")]
+        sources = {name: program.sources[name] for name in read if name in program.sources}
+        self._bindings = [(name, *_owner(model, path)) for name, path in sources.items()]
+        # `to` changes a weight's own dtype, so what it was must be known apart from it
+        self._forms = [(table[leaf].dtype, table[leaf].device) for _, table, leaf in self._bindings]
+        self._links = _links(model, list(sources.values()))
         self._run = backend.compile(self._module)
 
     def __call__(self, values: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -109,12 +109,18 @@ class Executable:
     def _bind(self) -> None:
         for path, children, child, module in self._links:
             if children.get(child) is not module:
-                raise _changed_structure(path)
+                raise changed_structure(path)
         parameters, buffers = self._module._parameters, self._module._buffers
-        for name, table, leaf in self._bindings:
+        for (name, table, leaf), (dtype, device) in zip(self._bindings, self._forms, strict=True):
             live = table.get(leaf)
             if live is None:
-                raise _changed_structure(leaf)
+                raise changed_structure(leaf)
+            if live.dtype != dtype or live.device != device:
+                raise TrajectoryError(
+                    "the model's weights changed their dtype or device in mid-trajectory; cached features have the old "
+                    f"ones.\n  where: {leaf}, from {dtype} on {device} to {live.dtype} on {live.device}\n"
+                    "  Move the model between trajectories, or reset() the session: the model is then captured again."
+                )
             if name in parameters:
                 if parameters[name] is not live:
                     parameters[name] = live
@@ -134,7 +140,8 @@ def _links(model: nn.Module, paths: Sequence[str]) -> list[tuple[str, dict[str, 
     return list(found.values())
 
 
-def _changed_structure(path: str) -> CaptureError:
+def changed_structure(path: str) -> CaptureError:
+    """Return the error for a module, weight or hook that is not what it was when the graph in use was captured."""
     return CaptureError(
         "the model's structure has changed in mid-trajectory, and the captured graph is that of the old one.\n"
         f"  where: {path}\n"

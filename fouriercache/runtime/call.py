@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isfinite
@@ -68,6 +68,22 @@ def check_trajectory(timesteps: Sequence[float], num_steps: int | None, *, is_eq
     else:
         return values
     raise TrajectoryError(f"These timesteps cannot be prepared: {fault}.\n  where: {show_timestep(values)}\n  {todo}")
+
+
+def read_timesteps(timesteps: object) -> Timestep:
+    """Return the timesteps that were given to `prepare`: a tensor, an array or any iterable of numbers, but no string.
+
+    Raises TrajectoryError when it is none of these.
+    """
+    try:
+        if isinstance(timesteps, str | bytes | bytearray) or not isinstance(timesteps, Iterable):
+            raise TypeError
+        return tuple(float(value) for value in timesteps)
+    except (TypeError, ValueError):
+        raise TrajectoryError(
+            f"prepare() needs the timesteps of a trajectory, got {timesteps!r} of type {type(timesteps).__name__}.\n"
+            "  Pass the scheduler's timesteps, after set_timesteps: a tensor or a list of numbers, one for each step."
+        ) from None
 
 
 def movement(before: Timestep, after: Timestep) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -33,6 +33,10 @@ class Remembered:
             tuple(None if tensor.is_inference() else tensor._version for tensor in tensors),
         )
 
+    def copies(self) -> list[Tensor]:
+        """The tensors that are held for this alone; the others are the caller's own."""
+        return [tensor for tensor, version in zip(self.tensors, self.versions, strict=True) if version is None]
+
     def equals(self, tensors: Sequence[Tensor]) -> bool:
         """Whether `tensors` have the values the remembered ones had when they were seen."""
         if len(tensors) != len(self.tensors):
@@ -49,6 +53,12 @@ class Remembered:
         return True
 
 
+def bytes_of(tensors: Iterable[Tensor]) -> int:
+    """Return the bytes of the tensors' storages, every storage counted once."""
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    return sum(storages.values())
+
+
 @dataclass
 class Hoisted:
     """The hoisted values of one step mode for one conditioning.
@@ -60,6 +70,10 @@ class Hoisted:
     weights: tuple[int, ...] = ()
     context: Mapping[str, Tensor] | None = None
     timed: dict[_Stamp, Mapping[str, Tensor]] = field(default_factory=dict)
+
+    def tensors(self) -> list[Tensor]:
+        """Every value that is held."""
+        return [tensor for values in (self.context or {}, *self.timed.values()) for tensor in values.values()]
 
 
 class Conditioning:

@@ -16,11 +16,12 @@ from fouriercache.calls import Call as ModelCall
 from fouriercache.errors import CaptureError, PreconditionError, TrajectoryError
 from fouriercache.methods import Method
 from fouriercache.program import Program
-from fouriercache.runtime.backend import Backend
+from fouriercache.runtime.backend import Backend, changed_structure
 from fouriercache.runtime.report import Report, report_of
 from fouriercache.runtime.request import Request
 from fouriercache.runtime.session import Session
 from fouriercache.runtime.stepper import Stepper, program_of
+from fouriercache.runtime.structure import hooks_made, hooks_of, structure_of
 from fouriercache.steps import Steps
 
 Build = Callable[[nn.Module, Mapping[str, Any]], Steps]
@@ -29,8 +30,11 @@ Build = Callable[[nn.Module, Mapping[str, Any]], Steps]
 class OptimizedModule(nn.Module):
     """A denoiser with its features cached between steps; call it like the model it was made from.
 
-    Attributes that it lacks are the model's own (`config`, `dtype`, ...). The model is a child: `to(...)` moves it,
-    `state_dict()` is its state dict, and weights changed in place take effect.
+    Attributes that it lacks are the model's own (`config`, `dtype`, ...), and for `isinstance` it is of the model's
+    class, so that a pipeline takes it, runs it and saves it like the model. The model is a child: `to(...)` moves it,
+    `state_dict()` is its state dict, and weights changed in place take effect. A change of its modules, of their hooks,
+    training flags or plain attributes (a LoRA's scale) is seen when a trajectory begins, and the model captured again;
+    a forward hook set in mid-trajectory is refused.
 
     Made by `fouriercache.optimize`.
     """
@@ -55,9 +59,13 @@ class OptimizedModule(nn.Module):
         self._check_finite = check_finite
         self._binder = Binder(model)
         self._steppers: list[Stepper] = []
-        self._structure = _structure(model)
         self._lock = threading.Lock()
         self._local = threading.local()
+        self._hooks_made = 0
+        self._look_at_model()
+        # diffusers asks an object for its module and class where it saves a pipeline: both are the model's
+        vars(self)["__module__"] = type(model).__module__
+        self.register_load_state_dict_pre_hook(_add_model_to_keys)  # type: ignore[no-untyped-call]
         new_state()  # a schedule that cannot work is refused here, not in the first call
 
     def __getattr__(self, name: str) -> Any:
@@ -68,6 +76,13 @@ class OptimizedModule(nn.Module):
             if name.startswith("_") or hasattr(type(self), name) or "model" not in self.__dict__.get("_modules", {}):
                 raise
             return getattr(self._modules["model"], name)
+
+    @property  # type: ignore[misc]  # typeshed has it writable, for assignments that nobody makes here
+    def __class__(self) -> type:
+        return type(self.model)
+
+    def _get_name(self) -> str:
+        return type(self).__name__
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run one step for this thread's own request; see `Request` for what it raises."""
@@ -83,7 +98,14 @@ class OptimizedModule(nn.Module):
 
     def new_session(self) -> Request:
         """Return a request with its own state; call it like the model. Requests do not disturb each other."""
-        return Request(self._new_state(), self._find_stepper, self._flatten, check_finite=self._check_finite)
+        return Request(
+            self._new_state(),
+            self.model,
+            self._find_stepper,
+            self._flatten,
+            self._check_hooks,
+            check_finite=self._check_finite,
+        )
 
     def prepare(self, timesteps: Sequence[float] | Tensor) -> None:
         """Fix this thread's timesteps, so that the conditioning subgraph runs once for all; see `Request.prepare`."""
@@ -99,8 +121,13 @@ class OptimizedModule(nn.Module):
 
     @property
     def cache_bytes(self) -> int:
-        """Bytes of features this thread's request holds now."""
+        """Bytes of features this thread's request holds now: what other caches mean by their size."""
         return self.session.cache_bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of everything this thread's request holds now: features, and what was computed ahead or remembered."""
+        return self.session.held_bytes
 
     @property
     def schedule(self) -> tuple[int, ...] | None:
@@ -135,7 +162,7 @@ class OptimizedModule(nn.Module):
         """Drop every captured program; the next call captures again. Requests keep their place and features."""
         with self._lock:
             self._steppers = []
-            self._structure = _structure(self.model)
+            self._look_at_model()
 
     def capture(self, arguments: Mapping[str, Any]) -> None:
         """Capture now, for calls like `model(**arguments)`, instead of at the first call."""
@@ -189,6 +216,7 @@ class OptimizedModule(nn.Module):
         _check_device(self.model, call)
         stepper = Stepper(self._build(self.model, arguments), self.model, self.method, self._backend)
         self._steppers = [stepper, *self._steppers]
+        self._look_at_model()  # tracing runs the model's own code: what that sets is no change by its owner
         return stepper
 
     def _notice_changes(self) -> None:
@@ -197,29 +225,28 @@ class OptimizedModule(nn.Module):
                 f"{type(self.model).__name__} is in training mode; the captured graph is that of eval mode.\n"
                 "  Call fast.eval() first."
             )
-        if _structure(self.model) != self._structure:
+        if structure_of(self.model) != self._structure:
             self.recapture()
 
+    def _check_hooks(self) -> None:
+        """Raise CaptureError when a hook was set since the last look: the graph in use does not run it."""
+        made = hooks_made()
+        if made == self._hooks_made:
+            return
+        if hooks_of(self.model) != self._hooks:
+            raise changed_structure("a forward hook")
+        self._hooks_made = made
 
-def _structure(model: nn.Module) -> tuple[object, ...]:
-    """What a capture depends on besides the values of the weights: the modules, and the form of each weight."""
-    modules = tuple(
-        (
-            name,
-            module,  # not its id: that of a module that is gone may come back
-            tuple(module._forward_pre_hooks),
-            tuple(module._forward_hooks),
-            vars(module).get("forward"),  # diffusers' hooks put theirs here
-            getattr(module, "processor", None),  # what computes attention in diffusers
-        )
-        for name, module in model.named_modules()
-    )
-    weights = tuple(
-        (name, tuple(weight.shape), weight.dtype, weight.device)
-        for named in (model.named_parameters(), model.named_buffers())
-        for name, weight in named
-    )
-    return modules, weights
+    def _look_at_model(self) -> None:
+        self._structure: list[object] = structure_of(self.model)
+        self._hooks: list[object] = hooks_of(self.model)
+        self._hooks_made = hooks_made()
+
+
+def _add_model_to_keys(_: nn.Module, state_dict: dict[str, Any], prefix: str, *__: object) -> None:
+    """Name the weights below `prefix` as torch finds them; the state dict has the names they have in the model."""
+    for key in [key for key in state_dict if key.startswith(prefix)]:
+        state_dict[f"{prefix}model.{key.removeprefix(prefix)}"] = state_dict.pop(key)
 
 
 def _check_device(model: nn.Module, call: ModelCall) -> None:

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fouriercache.calls import Call as ModelCall
-from fouriercache.calls import detached
+from fouriercache.calls import autocast_of, detached
 from fouriercache.errors import TrajectoryError
-from fouriercache.runtime.call import Call
-from fouriercache.runtime.conditioning import Hoisted, Remembered
+from fouriercache.runtime.call import Call, read_timesteps
+from fouriercache.runtime.conditioning import Hoisted, Remembered, bytes_of
 from fouriercache.runtime.probe import Look
 from fouriercache.runtime.session import Plan, Position, Session
 from fouriercache.runtime.stepper import Outcome, Stepper
@@ -39,21 +39,32 @@ class _Pass:
     hoisted: dict[ModeKey | str, Hoisted] = field(default_factory=dict)
     conditioning: Remembered | None = None
 
+    def features(self) -> list[Tensor]:
+        """All that is kept of earlier steps."""
+        return [tensor for values in self.ring.values() for tensor in values] + list(self.states.values())
+
 
 class Request:
     """One request's own state; call it like the model. One thread at a time; other threads take other requests.
 
     Gradients flow through the step that is called, not through the features kept of earlier ones.
 
+    Attributes that it lacks are the model's own, and for `isinstance` it is of the model's class: a pipeline takes it
+    in the model's place.
+
     Made by `fast.new_session()`; `fast(...)` itself uses one of its own for each thread.
     """
 
-    def __init__(self, session: Session, find_stepper: Callable[[ModelCall, Mapping[str, Any], bool], Stepper],
+    def __init__(self, session: Session, model: nn.Module,
+                 find_stepper: Callable[[ModelCall, Mapping[str, Any], bool], Stepper],
                  flatten: Callable[[Sequence[Any], Mapping[str, Any]], tuple[ModelCall, dict[str, Any]]],
-                 *, check_finite: bool) -> None:  # fmt: skip
+                 check_hooks: Callable[[], None], *, check_finite: bool) -> None:  # fmt: skip
         self._session = session
+        self._model = model
+        vars(self)["__module__"] = type(model).__module__  # diffusers asks for it where it saves a pipeline
         self._find_stepper = find_stepper
         self._flatten = flatten
+        self._check_hooks = check_hooks
         self._check_finite = check_finite
         self._passes: dict[PassKey, _Pass] = {}
         self._context: str | None = None
@@ -62,6 +73,16 @@ class Request:
         self._prepared: tuple[float, ...] = ()
         self._position: Position | None = None
         self._running = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        # A property of ours that failed arrives here too; its error must not be taken for a missing attribute.
+        if hasattr(type(self), name) or "_model" not in vars(self):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self._model, name)
+
+    @property  # type: ignore[misc]  # typeshed has it writable, for assignments that nobody makes here
+    def __class__(self) -> type:
+        return type(self._model)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the model's step: computed or predicted, as the schedule says.
@@ -99,9 +120,7 @@ class Request:
             Call(
                 timestep=stamp,
                 context=self._context,
-                signature=tuple(
-                    (p, t.dtype, tuple(t.shape), t.device) for p, t in zip(call.paths, call.tensors, strict=True)
-                ),
+                signature=_signature(call),
                 same_sample=lambda: self._sample is not None and self._sample.equals(sample),
                 same_conditioning=lambda: self._conditioning is not None and self._conditioning.equals(conditioning),
             ),
@@ -111,6 +130,8 @@ class Request:
         if plan.drop_history:
             # A weight changed through `.data` leaves no trace that could be checked in each call.
             stepper = self._find_stepper(call, arguments, True)
+        else:
+            self._check_hooks()
         state = _Pass() if plan.drop_history else self._passes.get(plan.position.pass_key, _Pass())
         if not looks:
             self._forget_other_conditioning(state, conditioning)
@@ -186,10 +207,10 @@ class Request:
                 by 1000 for FLUX.
 
         Raises:
-            TrajectoryError: the list is empty, not finite, or not `num_steps` long.
+            TrajectoryError: this is no list of numbers, or it is empty, not finite, or not `num_steps` long.
         """
-        values = timesteps.detach().reshape(-1).tolist() if isinstance(timesteps, Tensor) else timesteps
-        prepared = tuple(float(value) for value in values)
+        given = timesteps.detach().reshape(-1).tolist() if isinstance(timesteps, Tensor) else timesteps
+        prepared = read_timesteps(given)
         self._session.prepare(prepared)
         self._passes.clear()
         self._prepared = prepared
@@ -237,14 +258,25 @@ class Request:
 
     @property
     def cache_bytes(self) -> int:
-        """Bytes of features held now, every storage counted once."""
-        storages = {
-            tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
-            for state in self._passes.values()
-            for values in (*state.ring.values(), tuple(state.states.values()))
-            for tensor in values
-        }
-        return sum(storages.values())
+        """Bytes of features held now: what other caches mean by their size."""
+        return bytes_of(tensor for state in self._passes.values() for tensor in state.features())
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of everything held now: features, hoisted values, and copies made to notice a change."""
+        remembered = [found for found in (self._sample, self._conditioning) if found is not None]
+        held = [tensor for found in remembered for tensor in found.copies()]
+        for state in self._passes.values():
+            held += state.features()
+            held += [tensor for hoisted in state.hoisted.values() for tensor in hoisted.tensors()]
+            held += state.conditioning.copies() if state.conditioning is not None else ()
+        return bytes_of(held)
+
+
+def _signature(call: ModelCall) -> tuple[object, ...]:
+    """What may not change in mid-trajectory."""
+    forms = ((p, t.dtype, tuple(t.shape), t.device) for p, t in zip(call.paths, call.tensors, strict=True))
+    return (*forms, ("torch.autocast", tuple(autocast_of(call.tensors))))
 
 
 def _check_finite(results: Sequence[Tensor], sample: Tensor, plan: Plan) -> None:
