@@ -1,6 +1,6 @@
 """FourierCache: a compiler for diffusion transformers that caches their features between denoising steps."""
 
-from fouriercache.calibration import calibrate
+from fouriercache.calibration import Fit, calibrate
 from fouriercache.calibrations import Calibration
 from fouriercache.codecs import Dense
 from fouriercache.errors import (
@@ -84,6 +84,7 @@ __all__ = [
     "Dense",
     "Dissimilarity",
     "Filtered",
+    "Fit",
     "FixedCounts",
     "FixedSchedule",
     "Flow",

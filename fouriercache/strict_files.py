@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -55,14 +54,12 @@ def write_tensors(path: Path, about: Mapping[str, Any], tensors: Mapping[str, Te
     Raises ValueError when `about` holds what JSON cannot say, OSError when the file cannot be written.
     """
     text = json.dumps(about, allow_nan=False, sort_keys=True)
-    number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(number)
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        save_file({key: tensor.contiguous().cpu() for key, tensor in tensors.items()}, name, metadata={_KEY: text})
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+        save_file({key: tensor.contiguous().cpu() for key, tensor in tensors.items()}, new, metadata={_KEY: text})
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def read_tensors(path: Path) -> tuple[Any, dict[str, Tensor]]:

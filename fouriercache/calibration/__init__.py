@@ -1,5 +1,6 @@
-"""Calibration: which steps to compute, found on a few trajectories of a model and its sampler."""
+"""Calibration: which steps to compute and how to predict the others, found on a few trajectories."""
 
 from .calibrate import calibrate
+from .fit import Fit
 
-__all__ = ["calibrate"]
+__all__ = ["Fit", "calibrate"]

@@ -13,6 +13,7 @@ from fouriercache.errors import CalibrationError
 from fouriercache.fingerprints import fingerprint_inputs
 from fouriercache.methods import Method
 from fouriercache.optimize import optimize
+from fouriercache.predictors import Coefficients, Predictor
 from fouriercache.runtime.session import Position
 from fouriercache.schedules import FixedSchedule
 
@@ -21,6 +22,12 @@ Sample: TypeAlias = Callable[[nn.Module], Tensor]
 
 _OnCall: TypeAlias = Callable[[Position, list[Tensor]], list[Tensor] | None]
 """Told of a call's position and floating outputs after each call; may return others in their place."""
+
+_BeforeCall: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], None]
+"""Told of a call's arguments before it is made."""
+
+Answers: TypeAlias = Callable[..., Coefficients]
+"""What `Predictor.table` is: the scalars of a prediction."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +46,35 @@ class _Changing(FixedSchedule):
         return step in self.table
 
 
+@dataclass(frozen=True, eq=False)
+class _Borrowed:
+    """A predictor whose answers come from another that is changed between runs; its form is that of `form`."""
+
+    name: ClassVar[str] = "borrowed"
+
+    form: Predictor
+    current: list[Answers]
+
+    @property
+    def history(self) -> int:
+        return self.form.history
+
+    @property
+    def edges(self) -> tuple[float, ...]:
+        return self.form.edges
+
+    @property
+    def per_site(self) -> bool:
+        return self.form.per_site
+
+    @property
+    def needs_gram(self) -> bool:
+        return self.form.needs_gram
+
+    def table(self, *question: Any) -> Coefficients:
+        return self.current[0](*question)
+
+
 class Loop:
     """Runs `sample` with `model` and `method`, at any table of computed steps.
 
@@ -54,22 +90,38 @@ class Loop:
         self, model: nn.Module, method: Method, sample: Sample, num_steps: int, options: Mapping[str, Any]
     ) -> None:
         self.num_steps = num_steps
+        self.options = dict(options)
         self._sample = sample
         self._schedule = _Changing()
-        self._fast = optimize(model, method.with_(schedule=self._schedule), num_steps=num_steps, **options)
+        self._own: Answers = method.predictor.table
+        self._answers = [self._own]
+        borrowed = method.with_(schedule=self._schedule, predictor=_Borrowed(method.predictor, self._answers))
+        self._fast = optimize(model, borrowed, num_steps=num_steps, **options)
         self.first_call = self._find_first_call()
 
-    def run(self, table: tuple[int, ...], on_call: _OnCall | None = None) -> Tensor:
+    def run(
+        self,
+        table: tuple[int, ...],
+        on_call: _OnCall | None = None,
+        *,
+        before_call: _BeforeCall | None = None,
+        answers: Answers | None = None,
+    ) -> Tensor:
         """Return what the set comes to with `table` computed: float32 [n, ...] on the CPU.
+
+        `answers` gives the scalars of predictions, if not the method's own predictor; they have its form.
 
         Raises CalibrationError when the result is no finite tensor with a row for each sample, or `sample` did not
         begin as it did before; whatever `optimize` and the denoiser raise.
         """
         self._schedule.table[:] = table
+        self._answers[0] = self._own if answers is None else answers
         self._fast.reset()
         hooks = [self._fast.register_forward_pre_hook(self._check_first_call, with_kwargs=True)]
+        if before_call is not None:
+            hooks.append(self._fast.register_forward_pre_hook(_pre_hook_of(before_call), with_kwargs=True))
         if on_call is not None:
-            hooks.append(self._fast.register_forward_hook(_hook_of(on_call, self._fast)))
+            hooks.append(self._fast.register_forward_hook(hook_of(on_call, self._fast)))
         try:
             with torch.no_grad():
                 return _checked(self._sample(self._fast))
@@ -110,7 +162,16 @@ def _stop_at_first_call(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, A
     raise _FirstCallError(fingerprint_inputs(args, kwargs))
 
 
-def _hook_of(on_call: _OnCall, fast: Any) -> Callable[..., Any]:
+def _pre_hook_of(before_call: _BeforeCall) -> Callable[..., None]:
+    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        before_call(args, kwargs)
+
+    return hook
+
+
+def hook_of(on_call: _OnCall, fast: Any) -> Callable[..., Any]:
+    """Return a forward hook of an optimised module that tells `on_call`."""
+
     def hook(_: nn.Module, __: Any, output: Any) -> Any:
         leaves, tree = torch.utils._pytree.tree_flatten(output)
         places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.is_floating_point()]

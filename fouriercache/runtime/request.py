@@ -242,6 +242,11 @@ class Request:
         return self._position
 
     @property
+    def features(self) -> dict[PassKey, dict[str, Tensor]]:
+        """The newest kept value of each site, by its name, for each pass."""
+        return {key: {name: kept[0] for name, kept in state.ring.items()} for key, state in self._passes.items()}
+
+    @property
     def num_steps(self) -> int | None:
         """Steps of a trajectory, as declared or prepared."""
         return self._session.num_steps

@@ -199,9 +199,13 @@ class Session:
         self._histories[plan.position.pass_key] = _History(computed, decisions, plan.signature, parts)
 
     def reset(self) -> None:
-        """Forget trajectory, prepared timesteps and how runs ended. The holder of the tensors drops all rings."""
+        """Forget trajectory, prepared timesteps, how runs ended, and what the predictor answered.
+
+        The holder of the tensors drops all rings.
+        """
         self._clock.reset()
         self._histories.clear()
+        self._coefficients.cache_clear()
 
     def prepare(self, timesteps: Sequence[float]) -> None:
         """Fix the timesteps of the trajectories to come, and begin a new one: the holder drops all rings.

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,6 +14,8 @@ from fouriercache.calibrations import Calibration, describe_method
 from fouriercache.errors import CalibrationError
 from fouriercache.fingerprints import fingerprint_inputs, fingerprint_scheduler, fingerprint_weights
 from fouriercache.models.demo import load_demo_scheduler
+from fouriercache.predictors import Calibrated
+from fouriercache.schedules import Polynomial
 from fouriercache.strict_files import parse_json, read_tensors, write_tensors
 from tests.calibration.sets import METHOD
 from tests.tiny import noise, tiny_dit
@@ -84,6 +86,76 @@ def test_refuses_a_file_whose_content_makes_no_sense(tmp_path: Path, change: Any
         Calibration.load(tmp_path / "made.safetensors")
 
 
+FITTED = replace(
+    MADE,
+    scalars=Calibrated(
+        (0, 2, 5),
+        (
+            (((0.5,), (0.25,)), ((1.0,), (2.0,))),
+            (((0.1, 0.2), (1 / 3, 1.0)), ((0.1, -0.2), (1.0, 0.0))),
+            (((0.1, 0.2), (0.3, 1.0)), ((0.1, -0.2), (1e-9, 7.0))),
+        ),
+        edges=(0.25,),
+    ),
+)
+MEASURING = replace(
+    MADE, method="x", steps=(), neighbours=(), polynomial=Polynomial((1.0, 0.5), 0.1, 0.3, "clamp"), r_squared=0.9
+)
+
+
+@pytest.mark.parametrize("made", [FITTED, MEASURING])
+def test_scalars_and_polynomials_come_back_as_they_were(tmp_path: Path, made: Calibration):
+    made.save(tmp_path / "made.safetensors")
+    assert Calibration.load(tmp_path / "made.safetensors") == made
+
+
+def test_scalars_take_the_place_of_the_predictor():
+    assert FITTED.apply(METHOD, MODEL, 6).predictor == FITTED.scalars
+    assert FITTED.apply(METHOD, MODEL, 6).schedule == fc.Table((0, 2, 5))
+
+
+def test_a_polynomial_takes_the_place_of_the_one_before():
+    tea = fc.TeaCache(0.4)
+    made = replace(MEASURING, method=describe_method(tea))
+    assert made.polynomial is not None
+    found = made.apply(tea, MODEL, 6).schedule
+    assert found == replace(cast(fc.Accumulated, tea.schedule), rescale=made.polynomial)
+    with pytest.raises(CalibrationError, match="another method"):
+        made.apply(fc.TeaCache(0.4, indicator=fc.TimestepEmbedding()), MODEL, 6)
+    with pytest.raises(CalibrationError, match="another method"):
+        made.apply(fc.FORA(site="stack"), MODEL, 6)
+
+
+def test_a_calibration_is_of_one_kind():
+    with pytest.raises(ValueError, match="one of the two"):
+        replace(MADE, polynomial=MEASURING.polynomial)
+    with pytest.raises(ValueError, match="one of the two"):
+        replace(MADE, steps=())
+    with pytest.raises(ValueError, match="other steps"):
+        replace(FITTED, steps=(0, 1, 5))
+
+
+@pytest.mark.parametrize(
+    ("scalars", "message"),
+    [
+        (torch.zeros(2, 1, 1, 2, dtype=torch.float64), "scalars are for 2 steps"),
+        (torch.zeros(3, 1, 1, dtype=torch.float64), "not float64 for steps"),
+        (torch.zeros(3, 1, 2, 2), "float32"),
+        (torch.full((3, 1, 2, 2), float("nan"), dtype=torch.float64), "no finite float"),
+    ],
+)
+def test_refuses_scalars_that_make_no_sense(tmp_path: Path, scalars: torch.Tensor, message: str):
+    path = tmp_path / "made.safetensors"
+    FITTED.save(path)
+    about, _ = read_tensors(path)
+    write_tensors(path, about, {"scalars": scalars})
+    with pytest.raises(CalibrationError, match=message):
+        Calibration.load(path)
+    write_tensors(path, about, {})
+    with pytest.raises(CalibrationError, match="missing or do not belong"):
+        Calibration.load(path)
+
+
 def test_refuses_what_is_no_calibration_file(tmp_path: Path):
     path = tmp_path / "x.safetensors"
     with pytest.raises(CalibrationError, match="no calibration file"):
@@ -98,7 +170,7 @@ def test_refuses_what_is_no_calibration_file(tmp_path: Path):
         Calibration.load(path)
     about = {"schema": "fouriercache.calibration/1", **MADE.as_dict()}
     write_tensors(path, about, {"x": torch.zeros(1)})
-    with pytest.raises(CalibrationError, match="tensors that do not belong"):
+    with pytest.raises(CalibrationError, match="do not belong there"):
         Calibration.load(path)
 
 
