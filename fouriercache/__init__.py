@@ -2,7 +2,7 @@
 
 from fouriercache.calibration import Fit, calibrate
 from fouriercache.calibrations import Calibration
-from fouriercache.codecs import Dense
+from fouriercache.codecs import Dense, LowPass, Quantized
 from fouriercache.errors import (
     CalibrationError,
     CaptureError,
@@ -94,6 +94,7 @@ __all__ = [
     "HiCache",
     "Interval",
     "Latents",
+    "LowPass",
     "LowPassShare",
     "LowPassed",
     "LoweringError",
@@ -108,6 +109,7 @@ __all__ = [
     "Polynomial",
     "PreconditionError",
     "Program",
+    "Quantized",
     "RandomOrder",
     "Reuse",
     "SeaCache",

@@ -44,6 +44,7 @@ class Method:
         _check_part("predictor", self.predictor, Predictor, "Taylor(order=2)")
         _check_part("codec", self.codec, Codec, "Dense()")
         _check_part("tokens", self.tokens, Tokens, "All()")
+        _check_slots(self.codec, self.predictor)
 
     def with_(self, **changes: Any) -> Method:
         """Return this method with other answers, `TaylorSeer().with_(site="stack")`.
@@ -60,6 +61,15 @@ def _check_name(name: object) -> None:
             f"A method needs a name, got {name!r}.\n"
             f"  where: Method(name={name!r})\n"
             "  Pass a word for tables and reports, say name='mine'."
+        )
+
+
+def _check_slots(codec: Codec, predictor: Predictor) -> None:
+    if codec.storage.slots == "older" and predictor.history < 2:
+        raise MethodError(
+            f"The codec {codec.name!r} encodes older features alone, and {predictor.name!r} reads the newest alone.\n"
+            f"  where: Method(codec={codec!r}, predictor={predictor!r})\n"
+            "  Use slots='all', or a predictor that reads more of the history."
         )
 
 

@@ -38,12 +38,25 @@ class Input:
 class Output:
     """One graph output, in order: results, then slots, then states, then a distance.
 
-    A "slot" is the new value of the site called `name`; a "state" is the next step's input of the same name. A
-    "distance" is what an adaptive schedule decides by: how far the indicator moved, and how large it was.
+    A "slot" is what is kept of a site's new value, the column that slots read; it is called like the site, with the
+    form behind the name if it is encoded. A "state" is the next step's input of the same name. A "distance" is what an
+    adaptive schedule decides by: how far the indicator moved, and how large it was.
     """
 
     name: str
     role: OutputRole
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What an input of role "slot" holds: what the computed step `age` places back returned as the output `column`.
+
+    Age 0 is the newest computed step. A site has one column for each tensor that is kept of its value.
+    """
+
+    site: str
+    age: int
+    column: str
 
 
 @dataclass(frozen=True)
@@ -118,7 +131,8 @@ class Program:
         blocks: repeated blocks in order of execution.
         found: every site a method could use, by site question ("branch", "block", "stack").
         sites: the sites that hold a cache, in the order of their slots.
-        history: slots a site; 0 before a cache is inserted.
+        history: K, the computed steps that are kept; 0 before a cache is inserted.
+        slots: what each input of role "slot" holds, by the input's name.
         refused: pass name -> why it left something alone.
     """
 
@@ -132,6 +146,7 @@ class Program:
     sites: tuple[Site, ...] = ()
     grid: TokenGrid | None = None
     history: int = 0
+    slots: dict[str, Slot] = field(default_factory=dict)
     refused: dict[str, list[NoMatch]] = field(default_factory=dict)
 
     def clone(self) -> Program:
@@ -151,6 +166,7 @@ class Program:
             attributes=dict(self.attributes),
             sources=dict(self.sources),
             found=dict(self.found),
+            slots=dict(self.slots),
             refused={name: list(reasons) for name, reasons in self.refused.items()},
         )
 
@@ -185,6 +201,10 @@ class Program:
     def inputs_of(self, *roles: Role) -> list[fx.Node]:
         """Placeholders that have one of `roles`, in order."""
         return [node for node, given in zip(self.placeholders, self.inputs, strict=True) if given.role in roles]
+
+    def columns(self, site: Site) -> tuple[str, ...]:
+        """Names of the outputs that are kept of a site's value, in the order of its slots."""
+        return tuple(dict.fromkeys(slot.column for slot in self.slots.values() if slot.site == site.name))
 
     def set_inputs(self, inputs: Iterable[Input]) -> None:
         self.inputs = tuple(inputs)

@@ -19,6 +19,7 @@ _SHORT = {
     torch.float64: "f64",
     torch.int64: "i64",
     torch.int32: "i32",
+    torch.int8: "i8",
     torch.bool: "bool",
     torch.complex64: "c64",
 }

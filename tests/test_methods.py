@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 import fouriercache
-from fouriercache.codecs import Codec, Dense
+from fouriercache.codecs import Codec, Dense, Storage
 from fouriercache.errors import MethodError, OptimizeError
 from fouriercache.methods import SITES, Method
 from fouriercache.predictors import Newton, Predictor, Reuse, ScalarPredictor, Taylor
@@ -55,6 +55,7 @@ class Coarse:
 
     name: ClassVar[str] = "coarse"
     needs_grid: ClassVar[bool] = True
+    storage: ClassVar[Storage] = Storage()
 
 
 @dataclass(frozen=True)

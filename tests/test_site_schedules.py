@@ -13,7 +13,7 @@ import fouriercache as fc
 from fouriercache.runtime.session import Plan, Session
 from fouriercache.schedules import FixedSchedule, Place, SiteSchedule
 from tests.runtime.made_up_sampler import Inputs, call_of
-from tests.tiny import ROUNDING, TIMESTEPS, BruteForce, denoise, distance, is_same, tiny_dit
+from tests.tiny import METHOD, ROUNDING, TIMESTEPS, BruteForce, denoise, distance, is_same, tiny_dit
 
 PLACES = [Place(layer, kind, 16 if kind == "mlp" else 0) for layer in range(2) for kind in ("attention", "mlp")]
 
@@ -51,6 +51,14 @@ class ByKind(BruteForce):
         if self.step % self.every[hasattr(module, "to_q")] == 0:
             kept[:] = [(self.step, module(x))]
         return kept[0][1]
+
+
+class LinesByKind(BruteForce):
+    """Straight lines through the last two features of each module: attention computed every 4 steps, MLPs every 2."""
+
+    def _branch(self, module: Any, x: Tensor) -> Tensor:
+        self.computed = range(0, len(TIMESTEPS), 4 if hasattr(module, "to_q") else 2)
+        return super()._branch(module, x)
 
 
 def plans(session: Session, count: int, places: Sequence[Place] = PLACES) -> list[Plan]:
@@ -92,10 +100,12 @@ def test_coefficients_are_those_of_each_sites_own_steps():
     assert len(found[1].coefficients) == 1
 
 
-def test_one_row_of_scalars_is_not_taken_for_several():
-    fast = fc.optimize(tiny_dit(), fc.TaylorSeer(schedule=EachKind(4, 2)), num_steps=len(TIMESTEPS))
-    with pytest.raises(fc.MethodError, match=r"(?s)computed at different steps.*use predictor=Reuse\(\)"):
-        denoise(fast)
+@pytest.mark.parametrize("codec", [fc.Dense(), fc.LowPass(1.0), fc.LowPass(1.0, slots="older")], ids=repr)
+def test_each_site_is_predicted_from_its_own_steps(codec: Any):
+    model = tiny_dit()
+    method = METHOD.with_(schedule=EachKind(4, 2), codec=codec)
+    found = denoise(fc.optimize(model, method, num_steps=len(TIMESTEPS)))
+    assert distance(found, denoise(LinesByKind(model))) < ROUNDING
 
 
 def test_tokens_are_counted_for_sites_that_have_them_and_are_not_computed():

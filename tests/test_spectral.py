@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fouriercache.spectral import (
@@ -26,6 +26,7 @@ from fouriercache.spectral import (
 )
 
 EXACT = 1e-12
+unhurried = settings(deadline=None)  # the machine may be busy; these tests are about values
 GRIDS = [(16, 16), (1, 8, 6), (5, 7), (3, 4, 5), (2, 9, 9), (1, 1, 1), (7, 1)]
 grids = pytest.mark.parametrize("sizes", GRIDS, ids=str)
 kinds = pytest.mark.parametrize("basis", ["dct", "dft"])
@@ -94,6 +95,7 @@ def test_transform_runs_along_every_axis_of_the_grid(sizes):
     assert (have - want.flatten(1, -2)).abs().max() < EXACT
 
 
+@unhurried
 @given(sizes=some_sizes, basis=some_bases)
 def test_transposed_matrices_invert_and_keep_the_energy(sizes, basis):
     x = tokens_on(sizes)
@@ -103,6 +105,7 @@ def test_transposed_matrices_invert_and_keep_the_energy(sizes, basis):
     assert (transform(coefficients, [m.T for m in matrices]) - x).abs().max() < EXACT
 
 
+@unhurried
 @given(sizes=some_sizes, basis=some_bases, keep=st.floats(0.01, 1.0))
 def test_truncation_keeps_the_lowest_coefficients_of_each_axis(sizes, basis, keep):
     kept = kept_sizes(sizes, keep, basis)
@@ -134,6 +137,7 @@ def test_the_counts_of_known_grids_are_these():
     assert kept_sizes((16, 15), 1.0, "dft") == (16, 15)
 
 
+@unhurried
 @given(size=st.integers(1, 40), keep=st.floats(0.01, 1.0))
 def test_dft_never_parts_a_cosine_from_its_sine(size: int, keep: float):
     (count,) = kept_sizes((size,), keep, "dft")
@@ -169,6 +173,7 @@ def test_the_lowest_band_is_that_of_freqca():
     assert torch.equal(low_pass_mask((64, 64), 0.1), radii <= 0.1 * radii.max())
 
 
+@unhurried
 @given(sizes=some_sizes, edges=st.lists(st.floats(0.01, 0.99), max_size=4, unique=True).map(sorted))
 def test_bands_part_the_grid_by_radius(sizes, edges):
     bands = band_map(sizes, edges)

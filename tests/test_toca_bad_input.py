@@ -27,14 +27,6 @@ class Mixer(nn.Module):
 
 
 @dataclass(frozen=True)
-class Halved:
-    """A codec from outside the package."""
-
-    name: ClassVar[str] = "halved"
-    needs_grid: ClassVar[bool] = False
-
-
-@dataclass(frozen=True)
 class Some:
     """Tokens from outside the package that do not say which they are."""
 
@@ -86,8 +78,8 @@ def test_refuses_a_score_of_attention_that_the_model_does_not_have():
 
 def test_refuses_codecs_predictors_and_tokens_that_do_not_go_together():
     model = tiny_dit()
-    with pytest.raises(fc.MethodError, match=says("'topk'", "'halved' does not keep token by token", "Dense()")):
-        fc.optimize(model, fc.ToCa(codec=Halved()), num_steps=8, example_inputs=example())
+    with pytest.raises(fc.MethodError, match=says("'topk'", "not kept token by token", "Quantized", "Dense()")):
+        fc.optimize(model, fc.ToCa(codec=fc.Quantized()), num_steps=8, example_inputs=example())
     with pytest.raises(fc.MethodError, match=says("'taylor' reads 3", "predictor=Reuse()")):
         fc.optimize(model, fc.TaylorSeer(tokens=fc.TopK(fc.Age())), num_steps=8)
     with pytest.raises(fc.MethodError, match=says("'some' are partial", "TopK(score, ratio)")):

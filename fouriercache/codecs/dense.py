@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from .base import Storage
+
 
 @dataclass(frozen=True)
 class Dense:
@@ -12,3 +14,4 @@ class Dense:
 
     name: ClassVar[str] = "dense"
     needs_grid: ClassVar[bool] = False
+    storage: ClassVar[Storage] = Storage()

@@ -141,6 +141,29 @@ def insert_input(program: Program, name: str, value: Any, role: Role) -> fx.Node
     return node
 
 
+def retype_input(node: fx.Node, value: Any) -> None:
+    """Give a placeholder another fake value: what is fed to it has another form from now on."""
+    node.meta["val"] = value
+
+
+def insert_constant(program: Program, name: str, value: torch.Tensor) -> fx.Node:
+    """Return the node that reads a tensor of the program's own, added in front of all calls unless it is there already.
+
+    Args:
+        name: tells the tensor from all others: one that was added under this name before is the same.
+    """
+    known: Sequence[fx.Node] = list(program.graph.find_nodes(op="get_attr", target=name))
+    if known:
+        return known[0]
+    last = program.placeholders[-1]
+    mode = detect_fake_mode([value_of(node) for node in program.placeholders])
+    program.attributes[name] = value
+    with program.graph.inserting_after(last):
+        node = program.graph.get_attr(name)
+    node.meta.update(val=mode.from_tensor(value) if mode else value, source=name)
+    return node
+
+
 def remove_inputs(program: Program, *roles: Role) -> int:
     """Erase the placeholders of `roles` that nothing reads; return how many."""
     kept = []

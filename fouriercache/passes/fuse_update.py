@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import fx
@@ -16,6 +15,7 @@ from fouriercache.passes.hoist_conditioning import require_order
 from fouriercache.passes.match import CASTS
 from fouriercache.passes.remove_dead import RemoveDead
 from fouriercache.passes.scales import Scales
+from fouriercache.passes.weighted_sum import WeightedSum, prediction_of, sum_in_place, widened
 from fouriercache.program import NoMatch, Program, tensor_of, value_of
 
 aten = torch.ops.aten
@@ -23,12 +23,12 @@ aten = torch.ops.aten
 
 @dataclass(frozen=True)
 class _Update:
-    """`add = spine + branch`, where `branch = gate * sum_k c_k slot_k`, the gate perhaps absent."""
+    """`add = spine + branch`, where `branch = gate * prediction`, the gate perhaps absent."""
 
     add: fx.Node
     branch: fx.Node
     gate: fx.Node | None
-    slots: tuple[fx.Node, ...]
+    sum: WeightedSum
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class FuseUpdate(Pass):
 
     The history is read where it lies, once: no stacking, no temporary for the prediction, no gate multiply. Gates of
     one shape are stacked and multiplied by the coefficients in one call for all sites; the stack depends on the
-    conditioning alone and is hoisted with it. Half precision streams are summed in float32.
+    conditioning alone and is hoisted with it. Half precision streams are summed in float32. Slots of coefficients are
+    summed as coefficients, and transformed back once.
 
     Before::
 
@@ -69,13 +70,13 @@ class FuseUpdate(Pass):
             return 0
         found = [self._match(node) for node in predictions]
         updates = [match for match in found if isinstance(match, _Update)]
-        scales = Scales(program, [u.gate for u in updates if u.gate is not None])
+        scales = Scales(program, [(u.gate, u.sum.row) for u in updates if u.gate is not None and u.sum.dense])
         for update in updates:
             _rewrite(update, scales)
         for node, match in zip(predictions, found, strict=True):
             if isinstance(match, NoMatch):
                 self.refuse(program, match)
-                _weighted_sum(node, scales)
+                sum_in_place(node, scales)
         RemoveDead().rewrite(program)
         return len(predictions)
 
@@ -84,10 +85,7 @@ class FuseUpdate(Pass):
             raise PassError("FuseUpdate left a predict node")
 
     def _match(self, predicted: fx.Node) -> _Update | NoMatch:
-        lookup = predicted.args[0]
-        assert isinstance(lookup, fx.Node)
-        slots = tuple(lookup.args[0])  # type: ignore[arg-type]
-        node: fx.Node = predicted
+        node = prediction_of(predicted)
         gate: fx.Node | None = None
         while len(node.users) == 1:
             (user,) = node.users
@@ -101,7 +99,7 @@ class FuseUpdate(Pass):
             elif user.target is aten.add.Tensor and "alpha" not in user.kwargs:
                 if tensor_of(_other(user, node)) is None:
                     return NoMatch("the prediction is not added to a token stream", user.name)
-                return _Update(user, node, gate, slots)
+                return _Update(user, node, gate, WeightedSum.of(predicted))
             else:
                 return NoMatch(f"a {user.target} reads the prediction", user.name)
         return NoMatch(f"{len(node.users)} nodes read the prediction", node.name)
@@ -120,30 +118,21 @@ def _rewrite(update: _Update, scales: Scales) -> None:
     assert isinstance(total, fx.Node)
     if value_of(total).dtype in (torch.float16, torch.bfloat16):
         total = insert_before(add, aten.to.dtype, total, torch.float32)
+    terms = update.sum.insert_terms(add, scales)
     # An addcmul takes the layout of its first operand: a stream that is transposed (out of a patch embedding) would be
     # updated against the layout of every slot, each time for several times the cost of one copy.
-    total = insert_layout(add, total, update.slots[0])
-    for k, slot in enumerate(update.slots):
+    total = insert_layout(add, total, next(iter(update.sum.dense.values()), terms[0] if terms else total))
+    for k, slot in update.sum.dense.items():
         if update.gate is None:
-            total = insert_before(add, aten.addcmul.default, total, slot, scales.plain(k))
+            total = insert_before(add, aten.addcmul.default, total, slot, scales.plain(update.sum.row, k))
         else:
-            total = insert_before(add, aten.addcmul.default, total, scales.gated(update.gate, k), slot)
+            total = insert_before(add, aten.addcmul.default, total, scales.gated(update.gate, update.sum.row, k), slot)
+    for term in terms:
+        if update.gate is None:
+            total = insert_before(add, aten.add.Tensor, total, term)
+        else:
+            total = insert_before(add, aten.addcmul.default, total, widened(add, update.gate), term)
     want = value_of(add).dtype
     if value_of(total).dtype != want:
         total = insert_before(add, aten.to.dtype, total, want)
     replace_uses(add, total)
-
-
-def _weighted_sum(predicted: fx.Node, scales: Scales) -> None:
-    """Write a prediction that is not added to a stream as `c_0 slot_0 + c_1 slot_1 + ...`."""
-    lookup: Any = predicted.args[0]
-    want = value_of(predicted).dtype
-    slots = list(lookup.args[0])
-    if want in (torch.float16, torch.bfloat16):
-        slots = [insert_before(predicted, aten.to.dtype, slot, torch.float32) for slot in slots]
-    total = insert_before(predicted, aten.mul.Tensor, slots[0], scales.plain(0))
-    for k, slot in enumerate(slots[1:], start=1):
-        total = insert_before(predicted, aten.addcmul.default, total, slot, scales.plain(k))
-    if value_of(total).dtype != want:
-        total = insert_before(predicted, aten.to.dtype, total, want)
-    replace_uses(predicted, total)

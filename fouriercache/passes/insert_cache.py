@@ -12,7 +12,7 @@ from fouriercache.errors import PreconditionError, UnsupportedModelError
 from fouriercache.passes.base import Pass
 from fouriercache.passes.edit import insert_after, insert_input
 from fouriercache.passes.match import shared_with
-from fouriercache.program import Output, Program, tensor_of
+from fouriercache.program import Output, Program, Slot, tensor_of
 
 aten = torch.ops.aten
 _CUTS = {aten.slice.Tensor, aten.select.int, aten.narrow.default, aten.as_strided.default, operator.getitem}
@@ -81,6 +81,7 @@ class InsertCache(Pass):
             elif shows_part(value):
                 # A slot that is a view would keep the whole tensor alive from step to step.
                 kept = insert_after(value, aten.clone.default, value)
+            program.slots |= {slot.name: Slot(site.name, age, site.name) for age, slot in enumerate(slots)}
             insert_after(kept, ops.cache_lookup, slots)
             results.append(kept)
             outputs.append(Output(site.name, "slot"))
@@ -101,10 +102,17 @@ def find_lookups(program: Program) -> list[torch.fx.Node]:
         PreconditionError: a site has none.
     """
     by_slot = {
-        node.all_input_nodes[0].name: node
-        for node in program.graph.find_nodes(op="call_function", target=ops.cache_lookup)
+        _first_slot(node).name: node for node in program.graph.find_nodes(op="call_function", target=ops.cache_lookup)
     }
     for position, site in enumerate(program.sites):
         if f"slot_{position}_0" not in by_slot:
             raise PreconditionError(f"site {site.name} has no cache_lookup node.\n  Run InsertCache first.")
     return [by_slot[f"slot_{position}_0"] for position in range(len(program.sites))]
+
+
+def _first_slot(lookup: torch.fx.Node) -> torch.fx.Node:
+    """The slot that a lookup's first entry is read from: what decodes it has the slot, or its first part, in front."""
+    node = lookup
+    while node.op == "call_function":
+        node = node.all_input_nodes[0]
+    return node

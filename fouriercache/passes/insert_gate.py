@@ -12,6 +12,7 @@ from fouriercache.errors import PreconditionError
 from fouriercache.passes.base import Pass
 from fouriercache.passes.edit import insert_after, insert_input, redirect
 from fouriercache.passes.insert_cache import find_lookups
+from fouriercache.passes.match import ancestors
 from fouriercache.program import Program, Site, tensor_of
 
 
@@ -63,30 +64,34 @@ class InsertGate(Pass):
         like = tensor_of(program.inputs_of("coefficients")[0])
         assert like is not None
         refresh = insert_input(program, "refresh", like.new_empty((), dtype=torch.bool), "refresh")
-        kept = program.results[len(program.outputs) - len(program.sites) :]
         nodes = program.named()
-        for site, lookup, new_value in zip(program.sites, find_lookups(program), kept, strict=True):
+        for site, lookup in zip(program.sites, find_lookups(program), strict=True):
             predicted = _prediction(site, lookup)
             computed = nodes[site.value]
             chosen = insert_after(predicted, ops.select, refresh, computed, predicted, like=computed)
             chosen.meta["site"] = site.name  # says what SpecializeStep decides on
-            _redirect(program, computed, chosen, new_value)
+            _redirect(program, computed, chosen, program.columns(site))
         return len(program.sites)
 
 
 def _prediction(site: Site, lookup: fx.Node) -> fx.Node:
-    """What stands in for the site's value: the prediction, added to the stream where a difference is kept."""
-    (predicted,) = (user for user in lookup.users if user.target is ops.predict)
-    return next(iter(predicted.users)) if site.is_residual else predicted
+    """What stands in for the site's value: the prediction, transformed back if it is one of coefficients, and added to
+    the stream where a difference is kept.
+    """
+    (node,) = (user for user in lookup.users if user.target is ops.predict)
+    for user in list(node.users):
+        if user.target is ops.fft_expand:
+            node = user
+    return next(iter(node.users)) if site.is_residual else node
 
 
-def _redirect(program: Program, computed: fx.Node, chosen: fx.Node, new_value: fx.Node) -> None:
-    """Make everything below a site read the choice; the slot and what it is made of keep the computed value."""
-    output = program.output_node
+def _redirect(program: Program, computed: fx.Node, chosen: fx.Node, columns: tuple[str, ...]) -> None:
+    """Make everything below a site read the choice; what is kept of the site, and all it is made of, is computed."""
+    pairs = list(zip(program.results, program.outputs, strict=True))
+    kept = {node for node, output in pairs if output.role == "slot" and output.name in columns}
+    making = kept.union(*map(ancestors, kept))
     for user in list(computed.users):
-        if user not in (chosen, new_value, output):
+        if user not in making and user not in (chosen, program.output_node):
             redirect(user, computed, chosen)
-    first_slot = len(program.outputs) - len(program.sites)
-    results = list(program.results)
-    results[:first_slot] = [chosen if node is computed else node for node in results[:first_slot]]
-    output.args = (tuple(results),)
+    results = [chosen if node is computed and output.role != "slot" else node for node, output in pairs]
+    program.set_outputs(results, program.outputs)

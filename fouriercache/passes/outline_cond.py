@@ -11,7 +11,6 @@ from fouriercache.errors import PassError, PreconditionError
 from fouriercache.passes.base import Pass
 from fouriercache.passes.bodies import own_results, result_types
 from fouriercache.passes.edit import build_body, insert_cond
-from fouriercache.passes.insert_cache import find_lookups
 from fouriercache.passes.remove_dead import RemoveDead
 from fouriercache.passes.specialize_step import SpecializeStep
 from fouriercache.program import Program
@@ -28,7 +27,7 @@ class OutlineCond(Pass):
 
     The bodies read nothing but their operands; weights are operands too. Their results are contiguous, equal in type,
     and share no memory with an operand or each other, as torch asks of bodies. A step that does not refresh returns
-    a copy of each site's newest slot.
+    a copy of the newest slot that holds what a refreshing step would return there.
 
     Before::
 
@@ -83,7 +82,7 @@ class OutlineCond(Pass):
         if not count:
             return 0
         computed, predicted = program.clone(), program.clone()
-        newest = [lookup.all_input_nodes[0].name for lookup in find_lookups(program)]
+        newest = _newest(program)
         for body, step in ((computed, SpecializeStep("compute")), (predicted, SpecializeStep("reuse"))):
             for pass_ in (step, *(self.compute if body is computed else self.reuse)):
                 pass_.apply(body)
@@ -108,6 +107,14 @@ class OutlineCond(Pass):
         types = [result_types(program.attributes[name]) for name in _BODIES if name in program.attributes]
         if types and types[0] != types[1]:
             raise PassError(f"the bodies return different types: {types[0]} and {types[1]}")
+
+
+def _newest(program: Program) -> list[str]:
+    """The newest slot that holds each column of the results, by name."""
+    found: dict[str, str] = {}
+    for name, slot in sorted(program.slots.items(), key=lambda item: item[1].age):
+        found.setdefault(slot.column, name)
+    return [found[output.name] for output in program.outputs if output.role == "slot"]
 
 
 def _operands(program: Program, names: set[str]) -> dict[str, fx.Node]:

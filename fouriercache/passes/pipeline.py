@@ -8,11 +8,12 @@ from dataclasses import replace
 from torch import fx
 
 from fouriercache.capture import Capture
-from fouriercache.codecs import Dense
+from fouriercache.codecs import Storage
 from fouriercache.errors import MethodError, PreconditionError, UnsupportedModelError
 from fouriercache.indicators import Indicator
 from fouriercache.methods import Method
 from fouriercache.passes.base import Pipeline
+from fouriercache.passes.encode_cache import EncodeCache
 from fouriercache.passes.expose_maps import ExposeMaps
 from fouriercache.passes.find_grid import FindGrid
 from fouriercache.passes.find_sites import FindSites
@@ -23,6 +24,7 @@ from fouriercache.passes.insert_gate import InsertGate
 from fouriercache.passes.insert_predictor import InsertPredictor
 from fouriercache.passes.insert_probe import InsertProbe
 from fouriercache.passes.lower_tokens import LowerTokens
+from fouriercache.passes.lower_transforms import LowerTransforms
 from fouriercache.passes.merge_duplicates import MergeDuplicates
 from fouriercache.passes.narrow_linear import NarrowLinear
 from fouriercache.passes.outline_cond import OutlineCond
@@ -34,7 +36,7 @@ from fouriercache.passes.split import split, trim
 from fouriercache.program import NoMatch, Output, OutputRole, Program, TokenGrid, sizes_of, tensor_of
 from fouriercache.schedules import SiteSchedule
 from fouriercache.steps import MODES, Mode, ProbePrograms, StepPrograms, Steps
-from fouriercache.tokens import Tokens, partial_tokens
+from fouriercache.tokens import partial_tokens
 
 
 def _facts_pipeline() -> Pipeline:
@@ -50,15 +52,21 @@ def _facts_pipeline() -> Pipeline:
     )
 
 
-def _canonical_pipeline(site: str, history: int, tokens: Tokens) -> Pipeline:
+def _canonical_pipeline(method: Method) -> Pipeline:
     """From there to the canonical program."""
-    chosen = partial_tokens(tokens)
+    predictor, storage, chosen = method.predictor, method.codec.storage, partial_tokens(method.tokens)
     kinds = () if chosen is None else tuple(dict.fromkeys(reader.map_kind for reader in chosen.score.maps))
+    # Sites that are computed at steps of their own are predicted by rows of their own.
+    per_site = predictor.per_site or (isinstance(method.schedule, SiteSchedule) and predictor.history > 1)
+    if predictor.edges and storage.basis is None:
+        # Transforming what is computed is one transform; transforming what is kept would be one for each slot.
+        storage = replace(storage, basis="dct", keep=1.0)
     return Pipeline(
         (
             *([ExposeMaps(kinds)] if kinds else []),  # before SelectTokens, which looks for the maps
-            InsertCache(site=site, history=history),
-            InsertPredictor(),
+            InsertCache(method.site, predictor.history),
+            InsertPredictor(predictor.edges, per_site, storage.basis or "dct"),
+            EncodeCache(storage),  # after InsertPredictor: where it may transform back depends on what is predicted
             InsertGate(),
             *([SelectTokens(chosen), RemoveNoops(), MergeDuplicates()] if chosen is not None else []),  # of the scores
         )
@@ -75,6 +83,7 @@ def _mode_pipeline(mode: Mode, refreshed: tuple[int, ...] = ()) -> Pipeline:
             HoistConditioning(),  # before FuseUpdate: it stacks the gates ahead of the blocks
             MergeDuplicates() if mode == "compute" else FuseUpdate(),
             LowerTokens(),  # after FuseUpdate, which is written for the custom nodes
+            LowerTransforms(),  # after FuseUpdate, which moves them
         )
     )
 
@@ -97,7 +106,7 @@ def build_steps(capture: Capture, method: Method, grid: TokenGrid | None = None,
     _facts_pipeline().apply(canonical, check=check)
     # before the cache: what is looked at is computed, never predicted
     probe = _build_probe(canonical, method.schedule.indicator, check=check) if method.schedule.indicator else None
-    _canonical_pipeline(method.site, method.predictor.history, method.tokens).apply(canonical, check=check)
+    _canonical_pipeline(method).apply(canonical, check=check)
 
     def whole(mode: Mode, refreshed: tuple[int, ...] = ()) -> Program:
         program = canonical.clone()
@@ -114,12 +123,11 @@ def build_steps(capture: Capture, method: Method, grid: TokenGrid | None = None,
 
 def _check_codec(method: Method) -> None:
     """Raise MethodError when tokens are to be written into a value that is not kept as it is."""
-    if method.tokens.is_partial and not isinstance(method.codec, Dense):
+    if method.tokens.is_partial and (method.codec.storage != Storage() or method.predictor.edges):
         raise MethodError(
-            f"The tokens {method.tokens.name!r} are written into the kept value, which {method.codec.name!r} does not "
-            f"keep token by token.\n"
-            f"  where: {method.tokens!r} with {method.codec!r}\n"
-            "  Use codec=Dense(), or tokens=All()."
+            f"The tokens {method.tokens.name!r} are written into the kept value, which is not kept token by token.\n"
+            f"  where: {method.tokens!r} with {method.codec!r} and {method.predictor!r}\n"
+            "  Use codec=Dense() and a predictor of one band, or tokens=All()."
         )
 
 
@@ -161,8 +169,9 @@ def outline(canonical: Program) -> Program:
             "  Take its modes one by one: program('compute'), program('partial')."
         )
     program = canonical.clone()
-    finish = (NarrowLinear(), RemoveDead(), HoistConditioning(), FuseUpdate())
-    Pipeline((OutlineCond(compute=(MergeDuplicates(),), reuse=finish),)).apply(program)
+    compute = (MergeDuplicates(), LowerTransforms())
+    reuse = (NarrowLinear(), RemoveDead(), HoistConditioning(), FuseUpdate(), LowerTransforms())
+    Pipeline((OutlineCond(compute, reuse),)).apply(program)
     return program
 
 
@@ -172,8 +181,9 @@ def _drop_unread_sites(canonical: Program, wholes: dict[Mode, Program]) -> None:
     With every branch replaced, some streams are dead to their end: the text of a dual-stream model feeds attention
     alone. Their features need no cache.
     """
-    read = {name.rsplit("_", 1)[0] for name in (i.name for i in wholes["reuse"].inputs if i.role == "slot")}
-    unread = [site.name for position, site in enumerate(canonical.sites) if f"slot_{position}" not in read]
+    slots = canonical.slots
+    read = {slots[given.name].column for given in wholes["reuse"].inputs if given.role == "slot"}
+    unread = [site.name for site in canonical.sites if read.isdisjoint(canonical.columns(site))]
     if len(unread) == len(canonical.sites):
         raise UnsupportedModelError(
             f"a reuse step would read none of the {len(unread)} {canonical.sites[0].kind} sites.\n"
@@ -185,7 +195,7 @@ def _drop_unread_sites(canonical: Program, wholes: dict[Mode, Program]) -> None:
     kept = [
         (node, output)
         for node, output in zip(compute.results, compute.outputs, strict=True)
-        if output.role == "result" or output.name not in unread
+        if output.role != "slot" or output.name in read
     ]
     compute.set_outputs([node for node, _ in kept], [output for _, output in kept])
     RemoveDead().rewrite(compute)

@@ -63,11 +63,11 @@ class SpecializeStep(Pass):
         selects = list(program.graph.find_nodes(op="call_function", target=ops.select))
         if not selects:
             return 0
-        computed = {
-            site.name
-            for position, site in enumerate(program.sites)
-            if self.mode == "compute" or position in self.refreshed
-        }
+        sites = [
+            site for position, site in enumerate(program.sites) if self.mode == "compute" or position in self.refreshed
+        ]
+        computed = {site.name for site in sites}
+        columns = {column for site in sites for column in program.columns(site)}
         for node in selects:
             replace_uses(node, node.args[1] if node.meta["site"] in computed else node.args[2])
             program.graph.erase_node(node)
@@ -77,7 +77,7 @@ class SpecializeStep(Pass):
         kept = [
             (node, output)
             for node, output in zip(program.results, program.outputs, strict=True)
-            if _is_new(node, output, computed)
+            if _is_new(node, output, columns)
         ]
         program.set_outputs([node for node, _ in kept], [output for _, output in kept])
         RemoveDead().rewrite(program)
@@ -85,8 +85,8 @@ class SpecializeStep(Pass):
         return len(selects)
 
 
-def _is_new(node: fx.Node, output: Output, computed: set[str]) -> bool:
+def _is_new(node: fx.Node, output: Output, columns: set[str]) -> bool:
     """Whether a step gives an output a value that is not what it was."""
     if output.role == "slot":
-        return output.name in computed or node.target is ops.scatter_tokens
+        return output.name in columns or node.target is ops.scatter_tokens
     return output.role == "result" or node.op != "placeholder"

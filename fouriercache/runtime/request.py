@@ -29,9 +29,10 @@ PassKey = int | str
 class _Pass:
     """What one pass of a trajectory holds.
 
-    `ring` has the kept values of each site, newest first. A step that computes the site puts one in front and drops
-    the last; no tensor is copied. `states` has what else the step's graphs hand on, by name: for an adaptive schedule
-    the indicator of the last step. `hoisted` is kept for each step mode, and for the probe.
+    `ring` has what is kept of each site, by column, newest first. A step that computes the site puts one in front and
+    drops those that nothing reads at their age; no tensor is copied. `states` has what else the step's graphs hand on,
+    by name: for an adaptive schedule the indicator of the last step. `hoisted` is kept for each step mode, and for the
+    probe.
     """
 
     ring: dict[str, list[Tensor]] = field(default_factory=dict)
@@ -145,20 +146,20 @@ class Request:
             _check_finite(outcome.results, sample[0], plan)
         self._session.commit(plan)
         self._position = plan.position
-        self._commit(plan, state, outcome, stepper.history)
+        self._commit(plan, state, outcome, stepper)
         for look in looks:
             state.states.update(look.states)
         self._sample, self._conditioning = Remembered.of(sample), Remembered.of(conditioning)
         return stepper.rebuild(outcome.results)
 
-    def _commit(self, plan: Plan, state: _Pass, outcome: Outcome, history: int) -> None:
+    def _commit(self, plan: Plan, state: _Pass, outcome: Outcome, stepper: Stepper) -> None:
         if plan.drop_history:
             self._passes.clear()
         self._passes[plan.position.pass_key] = state
         for name, value in outcome.values.items():
             kept = state.ring.setdefault(name, [])
             kept.insert(0, *detached((value,)))
-            del kept[history:]
+            del kept[stepper.depths[name] :]
         state.states.update((name, value.detach()) for name, value in outcome.states.items())
 
     def _look(

@@ -23,7 +23,7 @@ from fouriercache.steps import ModeKey, StepPrograms, Steps
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one step gave: the model's flat results, the new values of the sites that have one, and the new states."""
+    """What one step gave: the model's flat results, what is to be kept of the sites, by column, and the new states."""
 
     results: tuple[Tensor, ...]
     values: Mapping[str, Tensor]
@@ -31,7 +31,11 @@ class Outcome:
 
 
 class Stepper:
-    """Runs the programs of `steps` with the live weights of `model`."""
+    """Runs the programs of `steps` with the live weights of `model`.
+
+    Attributes:
+        depths: how many of its newest values are read of each column.
+    """
 
     def __init__(self, steps: Steps, model: nn.Module, method: Method, backend: Backend) -> None:
         self.steps = steps
@@ -41,7 +45,9 @@ class Stepper:
         roles = {given.role: given.name for given in program.inputs}
         self.sample_name, self.stamp_name = roles["sample"], roles["timestep"]
         self.conditioning_names = tuple(given.name for given in program.inputs if given.role == "conditioning")
-        self.history = steps.canonical.history
+        self.depths: dict[str, int] = {}
+        for slot in steps.canonical.slots.values():
+            self.depths[slot.column] = max(slot.age + 1, self.depths.get(slot.column, 0))
         self.places = steps.places
         self._model, self._backend = model, backend
         self._runners: dict[ModeKey, _ModeRunner] = {
@@ -94,11 +100,14 @@ class Stepper:
         Args:
             key: the mode, and the positions of the sites that are computed in it all the same.
             named: the call's tensors by input name. coefficients: as in `Plan`.
-            ring: each site's kept values, newest first; fewer than the history is fine, the coefficients of the
-                missing ones are 0.
+            ring: what is kept, by column, newest first; fewer than the history is fine, the coefficients of the missing
+                ones are 0.
             kept: the hoisted values of this mode and conditioning, read and filled.
             stamp: the timestep's values. ahead: timesteps to hoist in one batch.
             states: what the pass's last steps returned, by name. controls: inputs that the method computes, by name.
+
+        Raises:
+            MethodError: the coefficients are of another number of sites than the model has.
         """
         runner = self._runner(key)
         hoisted: Mapping[str, Tensor] = {}
@@ -126,13 +135,8 @@ class _ModeRunner:
         )
         self._moving = Executable(programs.moving, model, backend)
         self._outputs = programs.moving.outputs
-        sites = [site.name for site in steps.canonical.sites]
-        # A slot's place in the ring: the site, and which of its last values.
-        self._slots = {
-            given.name: (sites[int(given.name.split("_")[1])], int(given.name.rsplit("_", 1)[1]))
-            for given in programs.moving.inputs
-            if given.role == "slot"
-        }
+        self._slots = steps.canonical.slots
+        self._table = [size for node in programs.moving.inputs_of("coefficients") for size in node.meta["val"].shape]
 
     def run(
         self,
@@ -145,13 +149,14 @@ class _ModeRunner:
         values: list[Tensor] = []
         for given in self._moving.inputs:
             if given.role == "slot":
-                site, age = self._slots[given.name]
-                values.append(ring[site][min(age, len(ring[site]) - 1)])
+                slot = self._slots[given.name]
+                kept = ring[slot.column]
+                values.append(kept[min(slot.age, len(kept) - 1)])
             elif given.role == "hoisted":
                 values.append(hoisted[given.name.removeprefix("hoisted_")])
             elif given.role == "coefficients":
                 device = next(iter(named.values())).device
-                values.append(torch.tensor(_one_row(coefficients), dtype=torch.float32, device=device))
+                values.append(torch.tensor(self._rows(coefficients), dtype=torch.float32, device=device))
             elif given.role in ("state", "control"):
                 values.append(extra[given.name].to(next(iter(named.values())).device))
             else:
@@ -162,15 +167,16 @@ class _ModeRunner:
             by_role[output.role][output.name] = value
         return Outcome(tuple(by_role["result"].values()), by_role["slot"], by_role["state"])
 
-
-def _one_row(coefficients: Coefficients) -> tuple[float, ...]:
-    if len(coefficients) != 1:
-        raise MethodError(
-            "the sites were computed at different steps, and the graph has one row of scalars for all of them.\n"
-            f"  where: {len(coefficients)} sites with different scalars\n"
-            "  With a schedule that computes single sites, use predictor=Reuse()."
-        )
-    return coefficients[0][0]
+    def _rows(self, coefficients: Coefficients) -> Coefficients | tuple[float, ...]:
+        """The scalars in the shape of the graph's input: one row, or [sites or 1][bands][K]."""
+        if len(self._table) == 1:
+            return coefficients[0][0]
+        if len(coefficients) not in (1, self._table[0]):
+            raise MethodError(
+                f"the predictor has scalars for {len(coefficients)} sites, the model has {self._table[0]}.\n"
+                "  Calibrate for this model and kind of site, or use a predictor that does not tell sites apart."
+            )
+        return coefficients * self._table[0] if len(coefficients) == 1 else coefficients
 
 
 def program_of(steps: Steps, name: str) -> Program:

@@ -4,10 +4,14 @@ import pytest
 import torch
 
 from fouriercache import ops
-from fouriercache.errors import PreconditionError
+from fouriercache.errors import PreconditionError, UnsupportedModelError
 from fouriercache.passes.insert_cache import InsertCache
+from fouriercache.passes.insert_gate import InsertGate
 from fouriercache.passes.insert_predictor import InsertPredictor
-from fouriercache.testing import check_pass
+from fouriercache.passes.specialize_step import SpecializeStep
+from fouriercache.program import Program, TokenGrid
+from fouriercache.spectral import band_map, grid_bases, transform
+from fouriercache.testing import check_pass, feed
 from tests.passes.stages import after, toy
 from tests.passes.toys import X, plain
 
@@ -65,3 +69,56 @@ def test_keeps_sites_that_have_a_predictor():
 def test_needs_slots_to_predict_from():
     with pytest.raises(PreconditionError, match=r"InsertPredictor needs slots(.|\n)*Run InsertCache first"):
         InsertPredictor().apply(toy(plain))
+
+
+def on_grid(program: Program, grid: TokenGrid) -> Program:
+    program.grid = grid
+    return program
+
+
+def predict(program: Program, coefficients: torch.Tensor) -> torch.Tensor:
+    """Run a step that reuses slots of noise; return what is added to the stream."""
+    generator = torch.Generator().manual_seed(0)
+    slots = {node.name: torch.randn(X.shape, generator=generator) for node in program.inputs_of("slot")}
+    reuse = after(program, InsertGate(), SpecializeStep("reuse"))
+    found: torch.Tensor = reuse.module()(*feed(reuse, {"x": X, "coefficients": coefficients, **slots}))[0]
+    return found - X
+
+
+@pytest.mark.parametrize("basis", ["dct", "dft"])
+@pytest.mark.parametrize("edges", [(0.3,), (0.4, 0.8)])
+def test_each_spatial_band_is_predicted_by_its_own_row(edges, basis):
+    program = after(on_grid(toy(one_branch), TokenGrid(1, 2, 3)), InsertCache("branch", 2))
+    bands = len(edges) + 1
+    rows = torch.arange(1.0, 2 * bands + 1).view(bands, 2) / 3
+    have = predict(after(program, InsertPredictor(edges, basis=basis)), rows[None])
+    parts = torch.stack([predict(after(program, InsertPredictor()), row) for row in rows])
+    bases = grid_bases((2, 3), basis, torch.float32)
+    masks = torch.stack([(band_map((2, 3), edges, basis) == band).flatten() for band in range(bands)])
+    spectra = transform(parts, bases) * masks[:, None, :, None]
+    want = transform(spectra.sum(0), [matrix.T for matrix in bases])
+    torch.testing.assert_close(have, want, rtol=1e-5, atol=1e-5)
+
+
+def test_each_site_is_predicted_by_its_own_row():
+    program = after(toy(plain), InsertCache("branch", 1), InsertPredictor(per_site=True))
+    (coefficients,) = program.inputs_of("coefficients")
+    assert list(coefficients.meta["val"].shape) == [2, 1, 1]
+    whole = predict(program, torch.tensor([[[2.0]], [[3.0]]]))
+    parts = [predict(program, torch.tensor(rows)) for rows in ([[[2.0]], [[0.0]]], [[[0.0]], [[3.0]]])]
+    torch.testing.assert_close(whole, parts[0] + parts[1], rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(parts[0], parts[1])
+
+
+def test_bands_need_a_token_grid():
+    program = after(toy(plain), InsertCache("branch", 1))
+    with pytest.raises(UnsupportedModelError, match=r"(?s)predictor with spatial bands.*Pass optimize.*TokenGrid"):
+        InsertPredictor((0.5,)).apply(program)
+
+
+def test_the_tokens_of_a_joint_stream_outside_the_grid_take_the_lowest_band():
+    program = after(on_grid(toy(one_branch), TokenGrid(1, 2, 2, start=1)), InsertCache("branch", 1))
+    have = predict(after(program, InsertPredictor((0.1,))), torch.tensor([[[2.0], [0.0]]]))
+    want = predict(after(program, InsertPredictor()), torch.tensor([2.0]))
+    torch.testing.assert_close(have[:, [0, 5]], want[:, [0, 5]])
+    torch.testing.assert_close(have[:, 1:5], want[:, 1:5].mean(1, keepdim=True).expand(-1, 4, -1))
