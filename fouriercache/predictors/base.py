@@ -12,6 +12,9 @@ from ..errors import MethodError, TrajectoryError
 Coefficients: TypeAlias = tuple[tuple[tuple[float, ...], ...], ...]
 """Scalars of one prediction, [sites][bands][features]: one site stands for all, features newest first."""
 
+Grams: TypeAlias = tuple[tuple[tuple[float, ...], ...], ...]
+"""Inner products of the features kept at each site, [sites][features][features], newest first."""
+
 
 @runtime_checkable
 class Predictor(Protocol):
@@ -46,6 +49,13 @@ class Predictor(Protocol):
         `computed` holds all steps computed so far in this trajectory, ascending, at least one; `step` is predicted.
         One site stands for all. Features older than the scalars returned do not enter the prediction.
         """
+
+
+class GramPredictor(Predictor, Protocol):
+    """A predictor whose scalars depend on the features through their inner products: one with `needs_gram`."""
+
+    def table(self, computed: Sequence[int], step: int, grams: Grams = ()) -> Coefficients:
+        """Return the scalars of the prediction; `grams` covers the newest min(K, len(computed)) features."""
 
 
 class ScalarPredictor(ABC):
