@@ -8,7 +8,7 @@ A new predictor is one frozen dataclass in a file of its own here; it has the me
 """
 
 from .banded import Banded
-from .base import Coefficients, GramPredictor, Grams, Predictor, ScalarPredictor
+from .base import Coefficients, GramPredictor, Grams, Predictor, ScalarPredictor, check_length
 from .calibrated import Calibrated
 from .chebyshev import Chebyshev
 from .damped import Damped
@@ -37,4 +37,5 @@ __all__ = [
     "ScalarPredictor",
     "Taylor",
     "TemporalFourier",
+    "check_length",
 ]

@@ -18,10 +18,10 @@ from .linear import least_squares
 Exponents: TypeAlias = tuple[float, ...]
 """(rate,) or (mean, bend), per step."""
 
-Points: TypeAlias = Sequence[Sequence[float]]
+_Points: TypeAlias = Sequence[Sequence[float]]
 """Features as coordinates, newest first."""
 
-WIDEST_TURN = 2 * pi / 3
+_WIDEST_TURN = 2 * pi / 3
 """Angle that an oscillation may turn in the largest gap: with fewer than three samples a turn it is not identified."""
 
 _FASTEST = 20.0
@@ -76,7 +76,7 @@ def bounded(exponents: Exponents, within: float, growth: float) -> Exponents:
     return ((faster + slower) / 2, ((faster - slower) / 2) ** 2)
 
 
-def fit_exponents(points: Points, times: Sequence[int], order: int, ridge: float) -> Exponents | None:
+def fit_exponents(points: _Points, times: Sequence[int], order: int, ridge: float) -> Exponents | None:
     """Return the exponents whose recurrence predicts each point best from the `order` points before it, or None.
 
     `times` are the points' steps, newest first; there are at least order + 1. The sum over all i of
@@ -87,7 +87,7 @@ def fit_exponents(points: Points, times: Sequence[int], order: int, ridge: float
     order 2 towards a straight line and order 1 towards reuse.
 
     None when the best recurrence is not that of exponentials that the gaps can tell: it alternates in sign, or turns by
-    more than `WIDEST_TURN` in the largest gap, or decays within a gap.
+    more than `_WIDEST_TURN` in the largest gap, or decays within a gap.
     """
     gaps = [newer - older for newer, older in pairwise(times)]
     if all(gap == gaps[0] for gap in gaps):
@@ -103,7 +103,7 @@ def _wave(bend: float, time: float) -> float:
     return (sinh(rate * time) if bend > 0 else sin(rate * time)) / rate
 
 
-def _residuals(points: Points, rows: Sequence[Sequence[float]], gaps: Sequence[float], ridge: float) -> list[float]:
+def _residuals(points: _Points, rows: Sequence[Sequence[float]], gaps: Sequence[float], ridge: float) -> list[float]:
     """Return what each point differs by from its prediction, then the ridge's share, one list of floats."""
     found: list[float] = []
     root = sqrt(ridge)
@@ -118,7 +118,7 @@ def _residuals(points: Points, rows: Sequence[Sequence[float]], gaps: Sequence[f
     return found
 
 
-def _fit_even(points: Points, order: int, ridge: float) -> list[float]:
+def _fit_even(points: _Points, order: int, ridge: float) -> list[float]:
     """Return the recurrence's scalars, the newest value's first: residuals are linear in them."""
     count = len(points) - order
     gaps = [1.0] * len(points)
@@ -137,15 +137,15 @@ def _exponents_of(row: Sequence[float], gap: float) -> Exponents | None:
     if product <= exp(-2 * _FASTEST):
         return None
     half = row[0] / (2 * sqrt(product))
-    if half < cos(WIDEST_TURN):
+    if half < cos(_WIDEST_TURN):
         return None
     mean = log(product) / (2 * gap)
     return (mean, (acosh(half) / gap) ** 2) if half >= 1 else (mean, -((acos(half) / gap) ** 2))
 
 
-def _fit_uneven(points: Points, gaps: Sequence[float], order: int, ridge: float) -> Exponents | None:
+def _fit_uneven(points: _Points, gaps: Sequence[float], order: int, ridge: float) -> Exponents | None:
     unit = sum(gaps) / len(gaps)
-    turn = (WIDEST_TURN * unit / max(gaps)) ** 2
+    turn = (_WIDEST_TURN * unit / max(gaps)) ** 2
 
     def exponents(at: Sequence[float]) -> Exponents:
         return (at[0] / unit,) if order == 1 else (at[0] / unit, at[1] / unit**2)

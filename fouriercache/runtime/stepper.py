@@ -17,6 +17,7 @@ from fouriercache.predictors import Coefficients
 from fouriercache.program import Program
 from fouriercache.runtime.backend import Backend, Executable
 from fouriercache.runtime.conditioning import Conditioning, Hoisted
+from fouriercache.runtime.gram import inner_products
 from fouriercache.runtime.probe import Probe
 from fouriercache.steps import ModeKey, StepPrograms, Steps
 
@@ -82,6 +83,15 @@ class Stepper:
         """
         ranks = {f"ranks_{site}": torch.arange(count) for site, count in enumerate(counts)}
         return {**ranks, "step": torch.tensor(step)}
+
+    def products(
+        self, values: Mapping[str, Tensor], ring: Mapping[str, Sequence[Tensor]]
+    ) -> tuple[tuple[float, ...], ...]:
+        """What a predictor with `needs_gram` asks for after a computed step, see `Session.commit`; () for others."""
+        if not self._method.predictor.needs_gram:
+            return ()
+        names = [site.name if site.name in values else None for site in self.steps.canonical.sites]
+        return inner_products(values, {name: kept[: self.history - 1] for name, kept in ring.items()}, names)
 
     def run(
         self,
