@@ -88,10 +88,12 @@ class Stepper:
         self, values: Mapping[str, Tensor], ring: Mapping[str, Sequence[Tensor]]
     ) -> tuple[tuple[float, ...], ...]:
         """What a predictor with `needs_gram` asks for after a computed step, see `Session.commit`; () for others."""
-        if not self._method.predictor.needs_gram:
+        predictor, canonical = self._method.predictor, self.steps.canonical
+        if not predictor.needs_gram:
             return ()
-        names = [site.name if site.name in values else None for site in self.steps.canonical.sites]
-        return inner_products(values, {name: kept[: self.history - 1] for name, kept in ring.items()}, names)
+        columns = [[name for name in canonical.columns(site) if name in values] for site in canonical.sites]
+        older = {name: kept[: predictor.history - 1] for name, kept in ring.items()}
+        return inner_products(values, older, [names[0] if names else None for names in columns])
 
     def run(
         self,

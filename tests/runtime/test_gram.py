@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import fouriercache as fc
+from fouriercache.codecs import Codec, LowPass, Quantized
 from fouriercache.errors import MethodError
 from fouriercache.predictors import Coefficients, Grams, Prony
 from fouriercache.runtime.gram import inner_products
@@ -126,6 +127,20 @@ def test_whole_trajectory_is_that_of_brute_force(computed: tuple[int, ...]) -> N
     fast = fc.optimize(model, fc.Method("exponentials", "branch", fc.Table(computed), Prony()))
     # float32 features hold a fit to 1e-7 times its condition number; rows of the wrong site are off by more than 1e-2
     assert distance(denoise(fast), denoise(ByHand(model, computed))) < 1e-4
+
+
+@pytest.mark.parametrize("codec", [Quantized("int8"), LowPass(0.5, dtype="int8"), LowPass(0.5, slots="older")])
+def test_codec_whose_features_cannot_be_multiplied_is_refused(codec: Codec) -> None:
+    with pytest.raises(MethodError, match="in a form in which it cannot"):
+        fc.Method("exponentials", "stack", fc.Table((0, 2)), Prony(), codec)
+
+
+@pytest.mark.parametrize("codec", [LowPass(1.0), LowPass(1.0, basis="dft")])
+def test_products_of_all_coefficients_are_those_of_the_features(codec: Codec) -> None:
+    model = tiny_dit()
+    plain = fc.Method("exponentials", "stack", fc.Table((0, 1, 4, 6)), Prony())
+    have, want = (denoise(fc.optimize(model, method)) for method in (plain.with_(codec=codec), plain))
+    assert distance(have, want) < 1e-4  # as below
 
 
 def test_request_keeps_its_own_products() -> None:
