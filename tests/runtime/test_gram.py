@@ -73,7 +73,7 @@ def call(step: int) -> Call:
 def test_session_hands_on_the_whole_matrix_of_what_the_ring_holds() -> None:
     asked.clear()
     kept = features(6)
-    session = Session(fc.Table((0, 2, 3, 5, 7, 8)), Watching(history=3))
+    session = Session(fc.Table((0, 2, 3, 5, 7, 8)), Watching(1, history=3))
     ring: list[dict[str, Tensor]] = []
     for step in range(10):
         plan = session.plan(call(step))
