@@ -14,12 +14,14 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from typer.core import TyperGroup
 
-from fouriercache.errors import MethodError, OptimizeError, PassError, PreconditionError, VerifyError
+from fouriercache.calibration import calibrate as run_calibration
+from fouriercache.calibration.demo import count_calls, demo_set, seconds_of_a_call
+from fouriercache.errors import CalibrationError, MethodError, OptimizeError, PassError, PreconditionError, VerifyError
 from fouriercache.methods import SITES
-from fouriercache.models.demo import load_demo_model
+from fouriercache.models.demo import GUIDANCE, load_demo_model, load_demo_scheduler
 from fouriercache.optimize import optimize
 from fouriercache.presets import PRESETS, method_from_name
-from fouriercache.report.console import draw_facts, draw_findings, draw_plan, draw_runs
+from fouriercache.report.console import draw_calibration, draw_facts, draw_findings, draw_plan, draw_runs
 from fouriercache.report.data import graph_as_dict
 from fouriercache.report.demo import PREPARING, choose_settings, estimate_seconds, run_demo, warm_up
 from fouriercache.report.environment import Finding, examine, find_version
@@ -30,6 +32,8 @@ from fouriercache.report.files import prepare_folder, write_report
 CHECK_FAILED, BAD_USE, CANNOT_BE_DONE_HERE = 1, 2, 3
 _MOST_STEPS = 1000
 """The demo model was trained on this many timesteps; more steps than that do not exist."""
+_PROBES = 12
+"""Steps at which a calibration measures the sensitivity."""
 
 
 class _Commands(TyperGroup):
@@ -42,7 +46,7 @@ class _Commands(TyperGroup):
             raise
         except OptimizeError as error:
             _complain(str(error))
-            bad_use = isinstance(error, MethodError | PreconditionError)
+            bad_use = isinstance(error, MethodError | PreconditionError | CalibrationError)
             raise typer.Exit(BAD_USE if bad_use else CANNOT_BE_DONE_HERE) from error
 
 
@@ -131,6 +135,66 @@ def demo(
     if not all(check.passed for check in report.checks):
         _complain("A check failed; see above and the report.")
         raise typer.Exit(CHECK_FAILED)
+
+
+@app.command(
+    epilog="Examples: `fouriercache calibrate --dry-run` says how long it takes. `fouriercache calibrate --computed 7 "
+    "--refine 1` also refines the scalars. `fouriercache calibrate --method TeaCache` fits TeaCache's polynomial. "
+    "Use the file: `fc.optimize(model, fc.Tuned(), calibration='calibration.safetensors')`."
+)
+def calibrate(
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("calibration.safetensors"),
+    method: Annotated[str, typer.Option(help=f"A preset: {', '.join(PRESETS)}.")] = "Tuned",
+    site: Annotated[str | None, typer.Option(help=f"Where values are replaced: {', '.join(SITES)}.")] = None,
+    order: Annotated[int | None, typer.Option(help="The method's order, if it has one.")] = None,
+    steps: Annotated[int, typer.Option(min=2, max=_MOST_STEPS, help="Sampling steps.")] = 50,
+    computed: Annotated[int, typer.Option(min=1, help="How many steps to compute.")] = 10,
+    images: Annotated[int, typer.Option(min=1, help="Images in the calibration set.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the noise.")] = 0,
+    guidance: Annotated[float, typer.Option(help="Guidance weight of the calibration set.")] = GUIDANCE,
+    trials: Annotated[int, typer.Option(min=1, help="Step tables that the search may try.")] = 60,
+    refine: Annotated[int, typer.Option(min=0, help="Rounds of refining scalars against the result.")] = 0,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Keeps every measurement, to go on from. Beside --out if not given.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run and for how long; write nothing.")
+    ] = False,
+    as_json: _JsonOption = False,
+) -> None:
+    """Find the steps to compute, on the shipped model: dynamic programming, then search with the cached result.
+
+    Broken off, it goes on where it was when the same command is run again.
+    """
+    given = {"site": site, "order": order}
+    chosen = method_from_name(method, **{name: value for name, value in given.items() if value is not None})
+    measures = chosen.schedule.indicator is not None
+    model, run = load_demo_model(), demo_set(images=images, seed=seed, steps=steps, guidance=guidance)
+    calls = count_calls(steps=steps, computed=computed, probes=_PROBES, trials=trials, refine=refine)
+    seconds = (steps if measures else calls) * seconds_of_a_call(model, run)
+    kept = out.with_name(out.stem + ".checkpoint.safetensors") if checkpoint is None else checkpoint
+    if dry_run:
+        if as_json:
+            _print_json({"method": chosen.name, "steps": steps, "computed": computed, "seconds": seconds})
+        else:
+            typer.echo(
+                f"At most {format_seconds(seconds)} of sampling on this machine, plus capture. Nothing was written."
+            )
+        return
+    if out.is_dir() or not out.parent.is_dir():
+        raise typer.BadParameter(f"{out} is no file in a folder that is there.", param_hint="--out")
+    _say(f"At most {format_seconds(seconds)} of sampling, plus capture. Every measurement is kept in {kept}.")
+    wanted: dict[str, Any] = (
+        {} if measures else {"steps": computed, "trials": trials, "refine": refine, "probes": _PROBES}
+    )
+    scheduler = load_demo_scheduler()
+    found = run_calibration(model, chosen, sample=run, num_steps=steps, scheduler=scheduler, checkpoint=kept, **wanted)
+    found.save(out)
+    if as_json:
+        _print_json(found.as_dict())
+    else:
+        _print(draw_calibration(found))
+    _say(f"Wrote {out}")
 
 
 @app.command()

@@ -39,7 +39,7 @@ def record(loop: Loop) -> Recording:
     outputs = _Outputs(loop.num_steps)
     reference = loop.run(tuple(range(loop.num_steps)), outputs)
     outputs.close()
-    return Recording(outputs.gram, tuple(outputs.timesteps), reference)
+    return Recording(outputs.gram, tuple(outputs.timesteps.values()), reference)
 
 
 class _Outputs:
@@ -47,9 +47,8 @@ class _Outputs:
 
     def __init__(self, num_steps: int) -> None:
         self.gram: Array = np.zeros((num_steps, num_steps))
-        self.timesteps: list[float] = []
+        self.timesteps: dict[int, float] = {}
         self._num_steps = num_steps
-        self._trajectories = 0
         self._passes: dict[Hashable, list[Tensor]] = {}
 
     def __call__(self, position: Position, outputs: list[Tensor]) -> None:
@@ -58,8 +57,7 @@ class _Outputs:
         values = torch.cat([output.flatten().float() for output in outputs])
         passes = self._passes.setdefault(position.pass_key, [])
         passes.append(values)
-        if self._trajectories == 0 and len(self._passes) == 1:
-            self.timesteps.append(position.timestep[0])
+        self.timesteps.setdefault(position.step, position.timestep[0])
 
     def close(self) -> None:
         """End a trajectory."""
@@ -74,7 +72,6 @@ class _Outputs:
             stacked = torch.stack(values)
             self.gram += (stacked @ stacked.T).double().cpu().numpy()
         self._passes = {}
-        self._trajectories += 1
 
 
 def measure_sensitivity(loop: Loop, table: tuple[int, ...], result: Tensor, step: int) -> float:

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fouriercache.calibrations import Calibration
 from fouriercache.report.data import DemoReport, GraphFacts
 from fouriercache.report.environment import Finding, State
 from fouriercache.report.figures import format_bytes, format_count, format_percent, format_ratio
@@ -56,6 +57,33 @@ def draw_plan(rows: Sequence[tuple[str, int]], steps: int) -> RenderableType:
     for label, computed in rows:
         table.add_row(Text(label), str(computed), format_ratio(computed / steps))
     return table
+
+
+def draw_calibration(found: Calibration) -> RenderableType:
+    """Draw what `calibrate` found: the steps, and the error of each stage."""
+    meanings = {
+        "uniform": "steps spaced evenly",
+        "start": "dynamic programming",
+        "found": "search",
+        "fitted": "with scalars fitted to features",
+        "refined": "with scalars refined against the result",
+    }
+    table = _table("Error of the final images against the uncached ones", "", "error", numbers=("error",))
+    for name, error in found.errors.items():
+        table.add_row(meanings.get(name, name), format_percent(error))
+    if found.worst_neighbour is not None:
+        errors = sorted(error for _, error in found.neighbours)
+        table.add_row("one step moved by one: median", format_percent(errors[len(errors) // 2]))
+        table.add_row("one step moved by one: worst", format_percent(found.worst_neighbour))
+    parts: list[RenderableType] = [Text(found.method, style="dim"), Text(), table, Text()]
+    if found.polynomial is not None:
+        powers = ", ".join(f"{value:.9g}" for value in found.polynomial.coefficients)
+        low, high = found.polynomial.low, found.polynomial.high
+        parts = [Text(found.method, style="dim"), Text(), Text(f"Polynomial: {powers}")]
+        parts.append(Text(f"Fitted on distances from {low:.4g} to {high:.4g}, R2 {found.r_squared:.3f}"))
+    else:
+        parts.append(Text(f"Computed steps: {', '.join(map(str, found.steps))}"))
+    return Group(*parts)
 
 
 def draw_facts(facts: GraphFacts) -> RenderableType:

@@ -128,7 +128,18 @@ def test_other_scalars_hold_for_one_run_only(model: Any, loop: Loop):
     fitted = fit_scalars(model, METHOD, loop, TABLE, Fit())
     assert not torch.equal(loop.run(TABLE, answers=fitted.table), own)
     assert torch.equal(loop.run(TABLE), own)
-    fast = fc.optimize(model, METHOD.with_(schedule=fc.Table(TABLE), predictor=fitted, site="stack"), num_steps=STEPS)
+
+
+@pytest.mark.parametrize("site", ["stack", "branch"])
+def test_scalars_by_band_and_site_are_what_the_optimised_module_then_uses(model: Any, site: str):
+    method = METHOD.with_(site=site)
+    fit = Fit(edges=(0.3, 0.6), per_site=True)
+    loop = Loop(model, form_of(method, fit), sampler(batches=2), STEPS, {})
+    fitted = fit_scalars(model, method, loop, TABLE, fit)
+    sites = 1 if site == "stack" else 4
+    assert [len(fitted.rows[0]), len(fitted.rows[0][0])] == [sites, 3]
+    assert len({row for table in fitted.rows for of_site in table for row in of_site}) == 6 * 3 * sites
+    fast = fc.optimize(model, method.with_(schedule=fc.Table(TABLE), predictor=fitted), num_steps=STEPS)
     assert torch.equal(sampler(batches=2)(fast), loop.run(TABLE, answers=fitted.table))
 
 
