@@ -85,13 +85,13 @@ def check_edges(owner: str, edges: object) -> None:
         )
 
 
-def check_choice(owner: str, field: str, value: object, choices: Sequence[str]) -> None:
-    """Raise MethodError unless `value` is one of the words in `choices`."""
+def check_choice(owner: str, field: str, value: object, choices: Sequence[str] | Sequence[int]) -> None:
+    """Raise MethodError unless `value` is one of the words or numbers in `choices`."""
     if value not in choices:
         raise MethodError(
             f"{owner} does not know {field} {value!r}.\n"
             f"  where: {owner}({field}={value!r})\n"
-            f"  Use one of {', '.join(map(repr, choices))}.{suggest(value, choices)}"
+            f"  Use one of {', '.join(map(repr, choices))}.{suggest(value, map(str, choices))}"
         )
 
 

@@ -71,6 +71,13 @@ def _check_slots(codec: Codec, predictor: Predictor) -> None:
             f"  where: Method(codec={codec!r}, predictor={predictor!r})\n"
             "  Use slots='all', or a predictor that reads more of the history."
         )
+    if predictor.needs_gram and (codec.storage.slots == "older" or codec.storage.dtype == "int8"):
+        raise MethodError(
+            f"The predictor {predictor.name!r} multiplies the kept features with each other, and the codec "
+            f"{codec.name!r} keeps them in a form in which it cannot.\n"
+            f"  where: Method(codec={codec!r}, predictor={predictor!r})\n"
+            "  Keep all features alike, in floating point: Dense(), LowPass(keep) or Quantized('bfloat16')."
+        )
 
 
 def _check_part(question: str, answer: object, protocol: type, example: str) -> None:

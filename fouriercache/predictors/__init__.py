@@ -8,13 +8,14 @@ A new predictor is one frozen dataclass in a file of its own here; it has the me
 """
 
 from .banded import Banded
-from .base import Coefficients, Predictor, ScalarPredictor
+from .base import Coefficients, GramPredictor, Grams, Predictor, ScalarPredictor, check_length
 from .calibrated import Calibrated
 from .chebyshev import Chebyshev
 from .damped import Damped
 from .hermite import Hermite
 from .low_passed import LowPassed
 from .newton import Newton
+from .prony import Prony
 from .reuse import Reuse
 from .taylor import Taylor
 from .temporal_fourier import TemporalFourier
@@ -25,12 +26,16 @@ __all__ = [
     "Chebyshev",
     "Coefficients",
     "Damped",
+    "GramPredictor",
+    "Grams",
     "Hermite",
     "LowPassed",
     "Newton",
     "Predictor",
+    "Prony",
     "Reuse",
     "ScalarPredictor",
     "Taylor",
     "TemporalFourier",
+    "check_length",
 ]

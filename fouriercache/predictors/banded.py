@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from ..checks import check_edges
 from ..errors import MethodError
-from .base import Coefficients, Predictor, check_member
+from .base import Coefficients, Predictor, check_length, check_member, length_of
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Banded:
     nothing but the rows of scalars differs between bands, and only sums of the history are transformed.
 
     Raises MethodError when `edges` do not ascend between 0 and 1, `predictors` is not a tuple of one predictor more
-    than there are edges, or one of them has bands of its own or asks for Gram matrices.
+    than there are edges, one of them has bands of its own or asks for Gram matrices, or two are made for trajectories
+    of different lengths.
     """
 
     name: ClassVar[str] = "banded"
@@ -34,6 +35,7 @@ class Banded:
         _check_count(self.edges, self.predictors)
         for index, predictor in enumerate(self.predictors):
             check_member("Banded", f"predictors[{index}]", predictor, bands=1)
+            check_length(predictor, self.num_steps)
 
     @property
     def history(self) -> int:
@@ -44,6 +46,11 @@ class Banded:
     def per_site(self) -> bool:
         """Whether any band has scalars of its own for each site."""
         return any(predictor.per_site for predictor in self.predictors)
+
+    @property
+    def num_steps(self) -> int | None:
+        """The length of the trajectories that a band is made for, None for any."""
+        return next((length for length in map(length_of, self.predictors) if length is not None), None)
 
     def table(self, computed: Sequence[int], step: int) -> Coefficients:
         """Return one row for each band, of each site if a band's predictor tells sites apart.

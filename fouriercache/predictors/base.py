@@ -12,10 +12,16 @@ from ..errors import MethodError, TrajectoryError
 Coefficients: TypeAlias = tuple[tuple[tuple[float, ...], ...], ...]
 """Scalars of one prediction, [sites][bands][features]: one site stands for all, features newest first."""
 
+Grams: TypeAlias = tuple[tuple[tuple[float, ...], ...], ...]
+"""Inner products of the features kept at each site, [sites][features][features], newest first."""
+
 
 @runtime_checkable
 class Predictor(Protocol):
-    """Turns step indices into the scalars of a linear prediction."""
+    """Turns step indices into the scalars of a linear prediction.
+
+    One that is made for trajectories of a certain length says so in a further member, `num_steps`; see `length_of`.
+    """
 
     @property
     def name(self) -> str:
@@ -48,6 +54,13 @@ class Predictor(Protocol):
         """
 
 
+class GramPredictor(Predictor, Protocol):
+    """A predictor whose scalars depend on the features through their inner products: one with `needs_gram`."""
+
+    def table(self, computed: Sequence[int], step: int, grams: Grams = ()) -> Coefficients:
+        """Return the scalars of the prediction; `grams` covers the newest min(K, len(computed)) features."""
+
+
 class ScalarPredictor(ABC):
     """Base of predictors with the same scalars for every site and every spatial frequency."""
 
@@ -64,19 +77,37 @@ class ScalarPredictor(ABC):
         return ((self.coefficients(computed, step),),)
 
 
+def length_of(predictor: Predictor) -> int | None:
+    """Return the number of steps of the trajectories that a predictor is made for, None if it serves any."""
+    length: int | None = getattr(predictor, "num_steps", None)
+    return length
+
+
+def check_length(predictor: Predictor, num_steps: int | None) -> None:
+    """Raise MethodError when a predictor is made for trajectories of another length than `num_steps`; None fits all."""
+    length = length_of(predictor)
+    if None not in (length, num_steps) and length != num_steps:
+        raise MethodError(
+            f"The predictor {predictor.name!r} is made for trajectories of {length} steps, and these have "
+            f"{num_steps}.\n"
+            f"  where: {_shown(predictor)}\n"
+            f"  Make it for {num_steps} steps, or sample in {length}."
+        )
+
+
 def check_target(predictor: Predictor, computed: Sequence[int], step: int) -> None:
     """Raise TrajectoryError when nothing is computed, `computed` is not ascending, or `step` is not behind it."""
     if len(computed) == 0:
         raise TrajectoryError(
             "Nothing can be predicted before the first step is computed.\n"
-            f"  where: {predictor!r}, asked for step {step}\n"
+            f"  where: {_shown(predictor)}, asked for step {step}\n"
             "  Compute step 0 of every trajectory."
         )
     recent = computed[-predictor.history - 1 :]
     if any(after <= before for before, after in pairwise(recent)) or step < recent[-1]:
         raise TrajectoryError(
             "A prediction goes forward from computed steps in ascending order.\n"
-            f"  where: {predictor!r}, asked for step {step} after the computed steps {tuple(computed)}\n"
+            f"  where: {_shown(predictor)}, asked for step {step} after the computed steps {tuple(computed)}\n"
             "  Begin a new trajectory when the steps start again."
         )
 
@@ -98,3 +129,9 @@ def check_member(owner: str, field: str, member: object, *, bands: int | None = 
             f"{owner} needs {field} to have {bands} band, {member.name} has {len(member.edges) + 1}.\n{where}"
             "  Put the predictors of all bands side by side in one Banded."
         )
+
+
+def _shown(predictor: Predictor) -> str:
+    """Return the predictor's text, cut short: that of a fitted table is long."""
+    text = repr(predictor)
+    return text if len(text) <= 200 else f"{text[:200]}..."

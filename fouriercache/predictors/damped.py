@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..checks import check_number
-from .base import Coefficients, Predictor, check_member
+from .base import Coefficients, Predictor, check_member, length_of
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ class Damped:
     def per_site(self) -> bool:
         """Whether the predictor tells sites apart."""
         return self.predictor.per_site
+
+    @property
+    def num_steps(self) -> int | None:
+        """The length of the trajectories that the predictor is made for, None for any."""
+        return length_of(self.predictor)
 
     def table(self, computed: Sequence[int], step: int) -> Coefficients:
         """Return the predictor's scalars times `factor`, and `1 - factor` more of the newest feature.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..checks import check_edges
-from .base import Coefficients, Predictor, check_member
+from .base import Coefficients, Predictor, check_member, length_of
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,11 @@ class LowPassed:
     def per_site(self) -> bool:
         """Whether the predictor tells sites apart."""
         return self.predictor.per_site
+
+    @property
+    def num_steps(self) -> int | None:
+        """The length of the trajectories that the predictor is made for, None for any."""
+        return length_of(self.predictor)
 
     def table(self, computed: Sequence[int], step: int) -> Coefficients:
         """Return the predictor's row for the low band and zeros for the high one. Raises what the predictor raises."""

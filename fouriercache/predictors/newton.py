@@ -49,6 +49,11 @@ class Newton(ScalarPredictor):
         """`order + 1` features: a polynomial of degree n passes through n + 1 points."""
         return self.order + 1
 
+    @property
+    def num_steps(self) -> int | None:
+        """The length of the trajectories that `times` is for, None for any."""
+        return len(self.times) or None
+
     def coefficients(self, computed: Sequence[int], step: int) -> tuple[float, ...]:
         """Return Lagrange's scalars, one more than the order that is available.
 

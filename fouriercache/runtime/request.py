@@ -144,7 +144,8 @@ class Request:
         outcome = stepper.run(key, named, plan.coefficients, state.ring, kept, stamp, ahead, state.states, controls)
         if self._check_finite:
             _check_finite(outcome.results, sample[0], plan)
-        self._session.commit(plan)
+        products = stepper.products(outcome.values, state.ring) if plan.mode == "compute" else ()
+        self._session.commit(plan, products)
         self._position = plan.position
         self._commit(plan, state, outcome, stepper)
         for look in looks:

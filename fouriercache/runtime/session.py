@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from math import isfinite
 from typing import Literal, NamedTuple, TypeAlias
 
 from ..errors import CalibrationError, MethodError, TrajectoryError
-from ..predictors import Coefficients, Predictor
+from ..predictors import Coefficients, Grams, Predictor, check_length
 from ..schedules import Decision, Place, Schedule, SiteSchedule, TokenCounts
 from .call import Call, show_timestep
 from .clock import Clock, Direction, PassKey, Position
+from .coefficients import extended, padded_coefficients, without_products, without_whole_steps
 
 __all__ = ["Call", "Clock", "Measure", "Plan", "Position", "Session"]
 
@@ -51,13 +51,15 @@ class Plan:
 class _History(NamedTuple):
     """What is known of one pass in this trajectory: its computed steps, what was decided, its calls' signature.
 
-    `parts` has the steps at which only some sites were computed, and which.
+    `parts` has the steps at which only some sites were computed, and which. `grams` are the inner products of the
+    features in its ring, () if the predictor does not ask for them.
     """
 
     computed: tuple[int, ...]
     decisions: tuple[Decision, ...]
     signature: Hashable
     parts: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    grams: Grams = ()
 
 
 class Session:
@@ -70,7 +72,8 @@ class Session:
     first call of a pass that begins late. `num_steps`, `passes_per_step` and `direction` are described at Clock.
     `timesteps` are those the method was calibrated with, if it was: a call at others is refused.
 
-    Raises MethodError when the schedule needs the number of steps and has none, or an argument makes no sense.
+    Raises MethodError when the schedule needs the number of steps and has none, the predictor is made for another
+    number, or an argument makes no sense.
     """
 
     def __init__(
@@ -91,13 +94,15 @@ class Session:
             )
         self._clock = Clock(num_steps, passes_per_step, direction)
         schedule.steps(num_steps)  # a schedule that does not fit the number of steps raises here, not in mid-trajectory
-        self._schedule = schedule
+        check_length(predictor, num_steps)
+        self._schedule, self._predictor = schedule, predictor
         self._timesteps = timesteps
         self._tokens = _checked_tokens(tokens, predictor, num_steps)
         self._none: Coefficients = (((0.0,) * predictor.history,) * (len(predictor.edges) + 1),)
-        self._history = predictor.history
-        # the same questions come back in every trajectory; the bound keeps a long-lived session small
-        self._coefficients = lru_cache(maxsize=1024)(partial(_padded_coefficients, predictor))
+        self._history, self._needs_gram = predictor.history, predictor.needs_gram
+        # the same questions come back in every trajectory, but for those about its own features; the bound keeps a
+        # long-lived session small
+        self._coefficients = lru_cache(0 if predictor.needs_gram else 1024)(partial(padded_coefficients, predictor))
         self._histories: dict[PassKey, _History] = {}
 
     @property
@@ -174,19 +179,27 @@ class Session:
     def _cached_coefficients(self, history: _History, step: int, sites: int) -> Coefficients:
         """The coefficients, a row for each site where sites were computed at different steps."""
         if not history.parts:
-            return self._coefficients(history.computed, step)
+            return self._coefficients(history.computed, step, history.grams)
+        if self._needs_gram:
+            raise without_whole_steps(step)
         rows = []
         for site in range(sites):
             own = [part for part, computed in history.parts if site in computed]
-            table = self._coefficients(tuple(sorted((*history.computed, *own))), step)
+            table = self._coefficients(tuple(sorted((*history.computed, *own))), step, ())
             rows.append(table[site] if len(table) > 1 else table[0])
         return tuple(rows) if len(set(rows)) > 1 else (rows[0],)
 
-    def commit(self, plan: Plan) -> None:
+    def commit(self, plan: Plan, products: Sequence[Sequence[float]] = ()) -> None:
         """Take over `plan`, now that the call has succeeded.
 
-        Raises TrajectoryError when another call was committed since it was planned.
+        `products` are asked for after a computed step by a predictor with `needs_gram`: for each site, the inner
+        products of the newest feature with itself and with each older one in the ring, newest first.
+
+        Raises TrajectoryError when another call was committed since it was planned, MethodError when products are asked
+        for and there are none.
         """
+        if self._needs_gram and plan.mode == "compute" and not products:
+            raise without_products(plan.position.step)
         self._clock.commit(plan.position)
         if plan.drop_history:
             self._histories.clear()
@@ -196,7 +209,8 @@ class Session:
         earlier = history.decisions if self._schedule.indicator is not None else ()
         decisions = (*earlier, plan.decision)
         parts = (*history.parts, (plan.position.step, plan.refreshed)) if plan.refreshed else history.parts
-        self._histories[plan.position.pass_key] = _History(computed, decisions, plan.signature, parts)
+        grams = extended(history.grams, products, self._history) if products else history.grams
+        self._histories[plan.position.pass_key] = _History(computed, decisions, plan.signature, parts, grams)
 
     def reset(self) -> None:
         """Forget trajectory, prepared timesteps, how runs ended, and what the predictor answered.
@@ -210,12 +224,13 @@ class Session:
     def prepare(self, timesteps: Sequence[float]) -> None:
         """Fix the timesteps of the trajectories to come, and begin a new one: the holder drops all rings.
 
-        Raises TrajectoryError when the list makes no sense (Clock.prepare says when), MethodError when the schedule
-        does not fit its length. The session is then as it was.
+        Raises TrajectoryError when the list makes no sense (Clock.prepare says when), MethodError when schedule or
+        predictor do not fit its length. The session is then as it was.
         """
         values = tuple(timesteps)
         if values:
             self._schedule.steps(len(values))
+            check_length(self._predictor, len(values))
         self._clock.prepare(values)
         self._histories.clear()
 
@@ -261,25 +276,6 @@ def _checked_tokens(tokens: TokenCounts | None, predictor: Predictor, num_steps:
             "  Pass optimize(..., num_steps=) the scheduler's number of steps."
         )
     return tokens
-
-
-def _padded_coefficients(predictor: Predictor, computed: tuple[int, ...], step: int) -> Coefficients:
-    """Return exactly `predictor.history` scalars for each band.
-
-    Raises MethodError when the predictor's are too many or not finite, or its bands are not those of its edges.
-    """
-    table = predictor.table(computed, step)
-    most, bands = min(predictor.history, len(computed)), len(predictor.edges) + 1
-    rows = [row for site in table for row in site]
-    is_usable = table and all(len(site) == bands for site in table)
-    if not is_usable or any(len(row) > most or not all(map(isfinite, row)) for row in rows):
-        raise MethodError(
-            f"The predictor {predictor.name!r} gave coefficients that cannot be used: {table}.\n"
-            f"  where: {predictor!r}, step {step} from computed steps {computed}\n"
-            f"  Return finite scalars for {bands} band(s), at most one for each computed step and at most "
-            f"history={predictor.history}."
-        )
-    return tuple(tuple((*row, *(0.0,) * (predictor.history - len(row))) for row in site) for site in table)
 
 
 def _changed_signature(old: Hashable, new: Hashable, position: Position) -> TrajectoryError:
