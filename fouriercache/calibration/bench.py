@@ -163,13 +163,8 @@ class Bench:
 def scalars_of(method: Method, steps: Steps, num_steps: int) -> Calibrated:
     """Return the scalars that the method's own predictor gives with `steps` computed, as a table.
 
-    Raises CalibrationError when they depend on the features.
+    The predictor is one whose scalars depend on step numbers alone.
     """
-    if method.predictor.needs_gram:
-        raise CalibrationError(
-            f"The scalars of {method.predictor.name!r} depend on the features, so there are none to refine.\n"
-            "  Fit scalars first, fit=Fit(), or calibrate another predictor."
-        )
     rows = tuple(
         method.predictor.table(tuple(done for done in steps if done < step), step)
         for step in range(num_steps)

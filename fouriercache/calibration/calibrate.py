@@ -99,6 +99,11 @@ def calibrate(
     if chosen.schedule.indicator is not None:
         _check_measuring(steps, fit, refine)
         return _calibrate_polynomial(denoiser, chosen, run, num_steps, options, progress, common)
+    if chosen.predictor.needs_gram and (fit is not None or refine):
+        raise MethodError(
+            f"The scalars of {chosen.predictor.name!r} come from the features as they run, so none can be fitted.\n"
+            "  Leave out fit and refine, or calibrate a predictor of step numbers alone, as Newton(2)."
+        )
     wanted = _checked_steps(chosen, num_steps, 10 if steps is None else steps, start)
     loop = Loop(denoiser, chosen, run, num_steps, options)
     belongs_to = {"model": common["model"], "calibration set": loop.first_call, "num_steps": num_steps}

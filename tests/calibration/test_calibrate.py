@@ -177,6 +177,22 @@ def test_refuses_what_cannot_be_calibrated(model: Any, changes: dict[str, Any], 
         calibrate(model, **changes)
 
 
+def test_calibrates_steps_of_a_predictor_that_reads_the_features_and_nothing_else(model: Any):
+    method = fc.Tuned().with_(predictor=fc.Prony())
+    given: dict[str, Any] = {"num_steps": STEPS, "sample": sampler(), "progress": False}
+    found = fc.calibrate(model, method, steps=5, probes=2, trials=2, **given)
+    assert error_of(model, method, sampler(), calibration=found) == found.errors["found"]
+    for changes in ({"fit": fc.Fit()}, {"refine": 1}):
+        with pytest.raises(MethodError, match="as they run"):
+            fc.calibrate(model, method, **given, **changes)
+
+
+def test_a_fitted_predictor_has_no_other_steps_to_look_for(model: Any):
+    fitted = METHOD.with_(predictor=fc.Calibrated((0, 1), ((((1.0,),),),)))
+    with pytest.raises(MethodError, match="fitted for one step table"):
+        fc.calibrate(model, fitted, num_steps=3, sample=sampler(), progress=False)
+
+
 def test_refuses_a_sampler_that_draws_other_noise_each_time(model: Any):
     seeds = iter(range(1000))
     with pytest.raises(CalibrationError, match="begins with other inputs"):
