@@ -45,9 +45,10 @@ def run(session, model, run: Run) -> float:
     """Let the session and brute force walk the same way; return how far apart they come."""
     wanted = {name: BruteForce(model) for name in run.contexts}
     x, furthest = noise(run.batch, seed=run.seed), 0.0
+    relabelled = run.relabelled if session._prepared else frozenset()  # refused otherwise, and tested elsewhere
     for step, timestep in enumerate(TIMESTEPS[: run.steps]):
         for index, name in enumerate(run.contexts):
-            classes = labels(run.batch, first=run.seed + index + 7 * (step in run.relabelled))
+            classes = labels(run.batch, first=run.seed + index + 7 * (step in relabelled))
             inputs = step_inputs(x, timestep, classes)
             if step in run.poisoned:
                 with pytest.raises(fc.TrajectoryError, match="NaN"), torch.no_grad():

@@ -100,7 +100,10 @@ def test_a_prepared_reuse_step_runs_no_part_of_it(fast):
 
 
 @pytest.mark.parametrize("step", [1, 3, 4, REUSE_STEP])
-def test_labels_that_change_in_mid_trajectory_take_effect_at_once(session, fast, step):
+def test_labels_that_change_in_mid_trajectory_take_effect_at_once_when_prepared(fast, step):
+    session = fast.new_session()
+    session.prepare(TIMESTEPS)
+
     def run(model):
         calls = iter(range(len(TIMESTEPS)))
 
@@ -116,8 +119,29 @@ def test_labels_that_change_in_mid_trajectory_take_effect_at_once(session, fast,
     assert distance(have, unchanged) > 100 * ROUNDING
 
 
+@pytest.mark.parametrize("step", [1, 3, 4, REUSE_STEP])
+def test_a_run_broken_off_and_another_that_begins_further_along_is_refused(fast, step):
+    """Nothing but the labels shows that it is another run; with labels that are equal nothing does."""
+    session = fast.new_session()
+    denoise(session, timesteps=TIMESTEPS[:step], classes=labels(first=7))
+    with pytest.raises(fc.TrajectoryError, match=r"(?s)class_labels changed in mid-trajectory.*reset\(\).*prepare"):
+        denoise(session, timesteps=TIMESTEPS[step:])
+    session.reset()
+    assert is_same(denoise(session), denoise(fast.new_session()))
+
+
+def test_a_warm_up_call_with_other_labels_at_an_earlier_timestep_is_refused(fast):
+    session = fast.new_session()
+    denoise(session, timesteps=(999,), classes=labels(first=4))
+    with pytest.raises(fc.TrajectoryError, match=r"(?s)class_labels changed in mid-trajectory.*reset\(\)"):
+        denoise(session)
+
+
 @pytest.mark.parametrize("mode", [nullcontext, torch.inference_mode])
-def test_labels_that_change_in_place_and_back_take_effect_at_once(session, fast, mode):
+def test_labels_that_change_in_place_and_back_take_effect_at_once(fast, mode):
+    session = fast.new_session()
+    session.prepare(TIMESTEPS)
+
     def run(model):
         with mode():
             classes = labels()

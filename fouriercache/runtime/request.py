@@ -17,6 +17,7 @@ from fouriercache.errors import TrajectoryError
 from fouriercache.runtime.call import Call, read_timesteps
 from fouriercache.runtime.conditioning import Hoisted, Remembered, bytes_of
 from fouriercache.runtime.probe import Look
+from fouriercache.runtime.prompt import check_prompt
 from fouriercache.runtime.session import Plan, Position, Session
 from fouriercache.runtime.stepper import Outcome, Stepper
 from fouriercache.schedules import Decision
@@ -112,7 +113,7 @@ class Request:
         looks: list[Look] = []
 
         def measure(key: PassKey) -> float:
-            self._forget_other_conditioning(self._passes[key], conditioning)
+            self._forget_other_conditioning(stepper, self._passes[key], conditioning)
             looks.append(self._look(stepper, named, stamp, self._passes[key], is_compared=True))
             assert looks[0].distance is not None
             return looks[0].distance
@@ -135,7 +136,7 @@ class Request:
             self._check_hooks()
         state = _Pass() if plan.drop_history else self._passes.get(plan.position.pass_key, _Pass())
         if not looks:
-            self._forget_other_conditioning(state, conditioning)
+            self._forget_other_conditioning(stepper, state, conditioning)
             if stepper.probe is not None:
                 looks.append(self._look(stepper, named, stamp, state, is_compared=False))
         key: ModeKey = (plan.mode, plan.refreshed)
@@ -177,8 +178,9 @@ class Request:
         kept = state.hoisted.setdefault("probe", Hoisted())
         return stepper.probe.look(named, kept, stamp, self._prepared, state.states, is_compared=is_compared)
 
-    @staticmethod
-    def _forget_other_conditioning(state: _Pass, conditioning: tuple[Tensor, ...]) -> None:
+    def _forget_other_conditioning(self, stepper: Stepper, state: _Pass, conditioning: tuple[Tensor, ...]) -> None:
+        if state.conditioning is not None and not self._prepared:
+            check_prompt(stepper.conditioning_names, state.conditioning, conditioning)
         if state.conditioning is None or not state.conditioning.equals(conditioning):
             state.hoisted.clear()
         state.conditioning = Remembered.of(conditioning)
