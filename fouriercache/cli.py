@@ -105,7 +105,7 @@ def demo(
     as_json: _JsonOption = False,
 ) -> None:
     """Sample with the shipped model, uncached and cached, and write an HTML report."""
-    plan = [("no cache", steps), *((setting.label, len(setting.computed(steps))) for setting in choose_settings())]
+    plan = [("no cache", steps), *((setting.label, len(setting.computed(steps))) for setting in choose_settings(steps))]
     if not dry_run:
         try:
             prepare_folder(out)

@@ -210,8 +210,8 @@ def test_the_demo_runs_on_the_shipped_model(tmp_path: Path, monkeypatch: pytest.
         demo_module.Setting(FORA(2), "N=2"),
         demo_module.Setting(TaylorSeer(2, 1, site="stack"), "N=2, O=1"),
     )
-    monkeypatch.setattr(demo_module, "choose_settings", lambda: settings)
-    monkeypatch.setattr(cli, "choose_settings", lambda: settings)
+    monkeypatch.setattr(demo_module, "choose_settings", lambda steps: settings)
+    monkeypatch.setattr(cli, "choose_settings", lambda steps: settings)
     monkeypatch.setattr(demo_module, "CLASS_NAMES", CLASS_NAMES[:2])  # the other eight cost only time
     result = run("demo", "--out", str(tmp_path), "--steps", "4", "--json")
     assert result.exit_code == 0, result.stderr

@@ -18,14 +18,17 @@ from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DMod
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
+from fouriercache.calibrations import Calibration
 from fouriercache.errors import WeightsError
 
 __all__ = [
+    "CALIBRATED",
     "CLASS_NAMES",
     "FOLDER",
     "GUIDANCE",
     "NULL_CLASS",
     "SHAPE",
+    "load_demo_calibration",
     "load_demo_model",
     "load_demo_scheduler",
     "sample",
@@ -46,6 +49,9 @@ CLASS_NAMES = (
     "flower",
     "spiral",
 )
+
+CALIBRATED = (7, 10, 17)
+"""Numbers of computed steps, of 50, for which a calibration of the method `Tuned` is shipped."""
 
 NULL_CLASS = 10
 """The label that stands for no class, for classifier-free guidance."""
@@ -111,6 +117,20 @@ def load_demo_scheduler(folder: Path = FOLDER) -> DDIMScheduler:
     loader: Any = DDIMScheduler
     scheduler: DDIMScheduler = loader.from_pretrained(folder / "scheduler", local_files_only=True)
     return scheduler
+
+
+def load_demo_calibration(computed: int, folder: Path = FOLDER) -> Calibration:
+    """Load the step table for `Tuned` with `computed` of 50 steps of the demo's scheduler.
+
+    `training/calibrate_demo.py` made it, on eight images of eight classes.
+
+    Raises:
+        ValueError: there is none for that number of steps.
+        CalibrationError: the file is missing or broken.
+    """
+    if computed not in CALIBRATED:
+        raise ValueError(f"the demo model was calibrated for {CALIBRATED} computed steps, not {computed}.")
+    return Calibration.load(folder / "calibration" / f"tuned-{computed}.safetensors")
 
 
 def _check_inputs(labels: Tensor, noise: Tensor, num_steps: int) -> None:

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 import torch
 
 from fouriercache.methods import Method
-from fouriercache.models.demo import CLASS_NAMES, GUIDANCE, load_demo_model
+from fouriercache.models.demo import CALIBRATED, CLASS_NAMES, GUIDANCE, load_demo_calibration, load_demo_model
 from fouriercache.optimize import optimize
-from fouriercache.presets import FORA, TaylorSeer
+from fouriercache.presets import FORA, TaylorSeer, Tuned
 from fouriercache.report.data import Check, DemoReport, DemoRun, GraphFacts
 from fouriercache.report.environment import describe_environment
 from fouriercache.report.facts import collect_facts
 from fouriercache.report.images import to_pixels
 from fouriercache.report.sampling import Request, SamplingLoop, relative_error, take_turns
 from fouriercache.runtime.module import OptimizedModule
+from fouriercache.schedules import Table
 
 _INTERVALS = (3, 5, 8)
 _ORDER = 2
@@ -57,12 +58,21 @@ class Setting:
         return found
 
 
-def choose_settings() -> tuple[Setting, ...]:
-    """Return what the demo compares with the uncached loop."""
+def choose_settings(steps: int) -> tuple[Setting, ...]:
+    """Return what the demo compares with the uncached loop of `steps` steps.
+
+    The step tables that the demo model is shipped with are for one number of steps; at another, Tuned has intervals.
+    """
     chosen = []
     for site in SITES:
         chosen += [Setting(FORA(n, site=site), f"N={n}") for n in _INTERVALS]
         chosen += [Setting(TaylorSeer(n, _ORDER, site=site), f"N={n}, O={_ORDER}") for n in _INTERVALS]
+    calibrations = [load_demo_calibration(computed) for computed in CALIBRATED]
+    if all(found.num_steps == steps for found in calibrations):
+        tables = [Table(found.steps) for found in reversed(calibrations)]
+        chosen += [Setting(Tuned(schedule=table), f"M={len(table.computed)}") for table in tables]
+    else:
+        chosen += [Setting(Tuned(n), f"N={n}") for n in _INTERVALS]
     return tuple(chosen)
 
 
@@ -76,9 +86,9 @@ def run_demo(
     Args:
         command: the words that run this demo again.
         notice: told of progress.
-        settings: what to compare with the uncached loop; by default `choose_settings()`.
+        settings: what to compare with the uncached loop; by default `choose_settings(steps)`.
     """
-    settings = choose_settings() if settings is None else settings
+    settings = choose_settings(steps) if settings is None else settings
     model = load_demo_model()
     request = Request.draw(classes=len(CLASS_NAMES), seed=seed, steps=steps, guidance=GUIDANCE)
     total = len(settings) + 1
@@ -177,5 +187,5 @@ def estimate_seconds(steps: int) -> float:
     loop.advance(1)
     first = loop.seconds
     loop.advance(1)
-    computed = steps + sum(len(setting.computed(steps)) for setting in choose_settings())
+    computed = steps + sum(len(setting.computed(steps)) for setting in choose_settings(steps))
     return (loop.seconds - first) * computed

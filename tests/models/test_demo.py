@@ -15,7 +15,9 @@ from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DMod
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
-from fouriercache.errors import WeightsError
+import fouriercache as fc
+from fouriercache.errors import CalibrationError, WeightsError
+from fouriercache.fingerprints import fingerprint_scheduler
 from fouriercache.models import demo
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -207,3 +209,25 @@ def test_figures_of_the_card_belong_to_the_weights():
         assert f"`{digest[:12]}`" in card
     else:
         assert "have not been measured yet" in card
+
+
+@pytest.mark.parametrize("computed", demo.CALIBRATED)
+def test_the_shipped_calibration_fits_the_shipped_model(model: DiTTransformer2DModel, computed: int):
+    scheduler = demo.load_demo_scheduler()
+    scheduler.set_timesteps(50)
+    found = demo.load_demo_calibration(computed)
+    assert len(found.steps) == computed
+    assert found.scheduler == fingerprint_scheduler(scheduler)
+    fast = fc.optimize(model, fc.Tuned(), num_steps=50, calibration=found)
+    assert fast.schedule == found.steps
+
+
+def test_refuses_a_number_of_steps_that_was_not_calibrated():
+    with pytest.raises(ValueError, match=r"calibrated for \(7, 10, 17\) computed steps, not 11"):
+        demo.load_demo_calibration(11)
+
+
+def test_a_missing_calibration_is_named(copied: Path):
+    (copied / "calibration" / "tuned-7.safetensors").unlink()
+    with pytest.raises(CalibrationError, match="no calibration file"):
+        demo.load_demo_calibration(7, copied)

@@ -17,16 +17,19 @@ from tests.report.made_up_report import make_report
 
 
 def test_the_settings_have_names_of_their_own_and_cover_both_methods_and_sites():
-    settings = choose_settings()
+    settings = choose_settings(50)
     assert len({setting.label for setting in settings}) == len(settings)
     pairs = {(setting.method.name, setting.method.site) for setting in settings}
-    assert pairs == {(name, site) for name in ("FORA", "TaylorSeer") for site in ("branch", "stack")}
-    assert {len(setting.computed(50)) for setting in settings} == {8, 11, 18}
+    assert pairs == {(name, site) for name in ("FORA", "TaylorSeer") for site in ("branch", "stack")} | {
+        ("Tuned", "stack")
+    }
+    assert {len(setting.computed(50)) for setting in settings if setting.method.name != "Tuned"} == {8, 11, 18}
+    assert [len(setting.computed(50)) for setting in settings if setting.method.name == "Tuned"] == [17, 10, 7]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 50, 1000])
 def test_every_setting_works_with_any_number_of_steps(steps: int):
-    assert all(setting.computed(steps)[0] == 0 for setting in choose_settings())
+    assert all(setting.computed(steps)[0] == 0 for setting in choose_settings(steps))
 
 
 def test_a_schedule_that_decides_while_it_samples_is_refused():
