@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensor
 from torch.utils import _pytree as pytree
 
+from fouriercache.checks import suggest
 from fouriercache.errors import CaptureError
 
 _TIMESTEP_NAMES = ("timestep", "timesteps", "t", "time", "sigma", "noise_level")
@@ -64,6 +66,30 @@ class Binder:
                 found[name] = value
         return found
 
+    def example(self, arguments: object) -> dict[str, Any]:
+        """Return the named arguments of one call, once it is known that they fit the signature.
+
+        Raises:
+            CaptureError: they are not named, or the names are not the model's.
+        """
+        known = [name for name, given in self.signature.parameters.items() if given.kind is not given.VAR_KEYWORD]
+        if not isinstance(arguments, Mapping):
+            raise CaptureError(
+                f"the inputs to capture are a {type(arguments).__name__}, not a dict of keyword arguments.\n"
+                f"  Pass them by name: {{'{known[0] if known else 'hidden_states'}': tensor, ...}}; the model takes "
+                f"{', '.join(known)}."
+            )
+        try:
+            return self.arguments((), arguments)
+        except TypeError as error:
+            unknown = [name for name in arguments if name not in known]
+            hint = suggest(unknown[0], known) if unknown else ""
+            raise CaptureError(
+                f"the inputs to capture do not fit the model: {error}.\n"
+                f"  where: {', '.join(map(str, arguments)) or 'no inputs'}\n"
+                f"  The model takes {', '.join(known)}.{hint}"
+            ) from error
+
     def flatten(self, arguments: Mapping[str, Any]) -> Call:
         """Split the arguments into tensor leaves and the key of everything else.
 
@@ -79,13 +105,13 @@ class Binder:
                 paths.append(name)
                 key.append(name)
             elif value is None or isinstance(value, bool | int | float | str):
-                key.append((name, value))
+                key.append(_constant(name, value))
             else:
                 _flatten_nested(name, value, tensors, paths, key)
-        return Call(tuple(tensors), tuple(paths), (*key, *autocast_of(tensors)))
+        return Call(tuple(tensors), tuple(paths), (*key, *_autocast_of(tensors)))
 
 
-def autocast_of(tensors: Sequence[Tensor]) -> list[tuple[str, torch.dtype]]:
+def _autocast_of(tensors: Sequence[Tensor]) -> list[tuple[str, torch.dtype]]:
     """Return the devices on which torch.autocast is on, and to what it casts: a capture bakes the casts in."""
     devices = sorted({tensor.device.type for tensor in tensors} - {"meta"})
     return [(f"autocast {d}", torch.get_autocast_dtype(d)) for d in devices if torch.is_autocast_enabled(d)]
@@ -93,19 +119,42 @@ def autocast_of(tensors: Sequence[Tensor]) -> list[tuple[str, torch.dtype]]:
 
 def _flatten_nested(name: str, value: Any, tensors: list[Tensor], paths: list[str], key: list[Any]) -> None:
     leaves, spec = pytree.tree_flatten_with_path(value)
-    constants = []
+    key.append((name, str(spec)))
     for path, leaf in leaves:
         if isinstance(leaf, Tensor):
             tensors.append(leaf)
             paths.append(name + pytree.keystr(path))
         elif leaf is None or isinstance(leaf, bool | int | float | str):
-            constants.append(leaf)
+            key.append(_constant(name + pytree.keystr(path), leaf))
         else:
             raise CaptureError(
                 f"argument {name}{pytree.keystr(path)} is a {type(leaf).__name__}; a graph takes tensors and plain "
                 "constants (bool, int, float, str, None).\n  Convert it before the call."
             )
-    key.append((name, str(spec), tuple(constants)))
+
+
+def _constant(path: str, value: object) -> tuple[str, type, str]:
+    """What a constant is in a key: by text, for `1 == True`, `0.0 == -0.0` and `nan != nan`, and a model may ask."""
+    return path, type(value), repr(value)
+
+
+def changing_constant(key: Sequence[Any], others: Iterable[Sequence[Any]]) -> tuple[str, list[str]] | None:
+    """Say which number alone sets `key` apart from keys of `others`, and what it is in each of those.
+
+    Where several do, it is the one that has most values.
+    """
+    found: dict[str, list[str]] = {}
+    for other in others:
+        pairs = [(a, b) for a, b in zip(key, other, strict=False) if a != b]
+        if len(key) == len(other) and len(pairs) == 1 and all(_is_number(entry) for entry in pairs[0]):
+            (path, _, _), (before, _, value) = pairs[0]
+            if path == before:
+                found.setdefault(path, []).append(value)
+    return max(found.items(), key=lambda item: len(item[1]), default=None)
+
+
+def _is_number(entry: object) -> bool:
+    return isinstance(entry, tuple) and len(entry) == 3 and entry[1] in (int, float)
 
 
 def find_timestep(paths: Sequence[str], tensors: Sequence[Tensor], asked: str | None) -> int:
@@ -147,6 +196,18 @@ def describe(tensors: Sequence[Tensor], paths: Sequence[str]) -> str:
         f"{path} {str(t.dtype).removeprefix('torch.')}{list(t.shape)} on {t.device}"
         for path, t in zip(paths, tensors, strict=True)
     )
+
+
+def form_of(call: Call) -> tuple[object, ...]:
+    """What may not change in mid-trajectory: names, dtypes, shapes and devices of the tensors, and autocast."""
+    forms = ((p, t.dtype, tuple(t.shape), t.device) for p, t in zip(call.paths, call.tensors, strict=True))
+    return (*forms, ("torch.autocast", tuple(_autocast_of(call.tensors))))
+
+
+def has_values(arguments: Mapping[str, Any]) -> bool:
+    """Whether a model can be run on the inputs: none is fake or on the meta device."""
+    leaves = pytree.tree_leaves(dict(arguments))
+    return not any(isinstance(leaf, Tensor) and (leaf.is_meta or isinstance(leaf, FakeTensor)) for leaf in leaves)
 
 
 def detached(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:

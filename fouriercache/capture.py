@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import traceback
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,9 +12,11 @@ from torch import Tensor, fx, nn
 from torch.export import Dim
 from torch.utils import _pytree as pytree
 
-from fouriercache.calls import Binder, Call, describe, find_sample, find_timestep
-from fouriercache.errors import CaptureError
+from fouriercache.calls import Binder, Call, find_sample, find_timestep
+from fouriercache.errors import CaptureError, TrajectoryError
 from fouriercache.program import Input, NoMatch, Output, Program, Role, sizes_of
+from fouriercache.tracing import first_line, guards_of, hold, trace_call, trace_fixed
+from fouriercache.verification import compare_outputs, run_model
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,8 @@ class Capture:
         out_spec: rebuilds the model's output type from the flat results.
         constants: results that are not tensors, by position.
         least_batch: the smallest dynamic size that is served; torch.export itself assumes 2.
+        guards: sympy relations of the dynamic sizes under which torch.export took the paths it took.
+        is_verified: whether the program was compared with the model on the call it was captured from.
     """
 
     program: Program
@@ -43,22 +45,60 @@ class Capture:
     out_spec: pytree.TreeSpec
     constants: Mapping[int, Any]
     least_batch: int = 2
+    guards: tuple[Any, ...] = ()
+    is_verified: bool = False
 
     def serves(self, call: Call) -> bool:
-        """Whether the program computes what the model would for this call."""
+        """Whether the program was made for calls like this one."""
+        return self.dynamic_sizes(call) is not None
+
+    def dynamic_sizes(self, call: Call) -> tuple[int, ...] | None:
+        """The call's dynamic sizes, in order of first use; None when the program was not made for such a call."""
         if call.key != self.key or len(call.tensors) != len(self.shapes):
-            return False
+            return None
         sizes: dict[str, int] = {}
         for tensor, shape, dtype, device in zip(call.tensors, self.shapes, self.dtypes, self.devices, strict=True):
             if tensor.dtype != dtype or tensor.device != device or tensor.ndim != len(shape):
-                return False
+                return None
             for size, wanted in zip(tensor.shape, shape, strict=True):
                 if isinstance(wanted, str):
                     if size < self.least_batch or sizes.setdefault(wanted, size) != size:
-                        return False
+                        return None
                 elif size != wanted:
-                    return False
-        return True
+                    return None
+        return tuple(sizes.values()) if hold(self.guards, tuple(sizes.items())) else None
+
+    def agrees(
+        self,
+        model: nn.Module,
+        arguments: Mapping[str, Any],
+        call: Call,
+        run: Callable[[Sequence[Tensor]], Sequence[Tensor]] | None = None,
+    ) -> bool:
+        """Run program and model on one call that the program serves, and compare them.
+
+        Args:
+            run: runs the program; when None, with the weights it was captured with.
+
+        Returns:
+            Whether there was anything finite to compare.
+
+        Raises:
+            CaptureError: they differ.
+            Exception: the model itself refuses these inputs.
+        """
+        want = run_model(model, arguments)
+        try:
+            with torch.no_grad():
+                have = pytree.tree_leaves(
+                    self.rebuild(run(call.tensors) if run else self.program.module()(*call.tensors))
+                )
+        except Exception as error:
+            raise CaptureError(
+                f"the captured graph of {type(model).__name__} cannot run what the model runs: {first_line(error)}\n"
+                "  torch.export took a size for a constant, or the model keeps state from call to call."
+            ) from error
+        return compare_outputs(model, want, have)
 
     def rebuild(self, results: Sequence[Tensor]) -> Any:
         """Return the results in the type the model returns."""
@@ -76,6 +116,8 @@ def capture(
     sample_name: str | None = None,
     timestep_name: str | None = None,
     verify: bool = True,
+    is_finite: bool = True,
+    fixed: NoMatch | None = None,
 ) -> Capture:
     """Capture `model` for calls like `model(**arguments)`.
 
@@ -87,40 +129,72 @@ def capture(
         arguments: keyword arguments of one call, real tensors (or fake or meta ones with `verify=False`).
         sample_name, timestep_name: which arguments hold the latents and the timestep, when their names do not tell.
         verify: compare the program with the model on `arguments`.
+        is_finite: refuse outputs without one finite value, which leave nothing to compare. Otherwise such a program
+            comes back with `is_verified` False.
+        fixed: why the program must serve this batch size alone; None to let it serve others.
 
     Raises:
-        CaptureError: the model is in training mode, torch.export cannot trace it, or the program disagrees with it.
+        TrajectoryError: the timestep is not finite.
+        CaptureError: the model or a module in it is in training mode, torch.export cannot trace it, the program
+            disagrees with it, or there is nothing finite to compare.
+        Exception: the model itself refuses `arguments`; its own error, with a note.
     """
-    if model.training:
-        raise CaptureError(
-            f"{type(model).__name__} is in training mode; dropout would be captured as it falls.\n"
-            "  Call model.eval() first."
-        )
+    check_eval_mode(model)
     call = Binder(model).flatten(arguments)
     sample = find_sample(call.paths, call.tensors, sample_name)
     timestep = find_timestep(call.paths, call.tensors, timestep_name)
-    reasons: list[NoMatch] = []
-    found = _capture_any_batch(model, arguments, call, sample, timestep, reasons, verify=verify)
-    if found is None:
-        found = _to_program(_export_fixed(model, arguments), call, sample, timestep)
-        if verify:
-            _verify_capture(model, found, arguments, call)
-    for reason in reasons:
+    if verify and not call.tensors[timestep].isfinite().all():
+        raise TrajectoryError(
+            "The timestep is empty or not finite, so no step can be told from it.\n"
+            f"  where: {call.paths[timestep]}\n"
+            "  Look for NaN or inf in the scheduler's timesteps; pass at least one value."
+        )
+    found: Capture | NoMatch = fixed or _capture_any_batch(model, arguments, call, sample, timestep)
+    if isinstance(found, Capture) and verify:
+        try:
+            found = replace(found, is_verified=found.agrees(model, arguments, call))
+        except CaptureError as error:
+            found = _no_dynamic_batch(error)
+    if isinstance(found, NoMatch):
+        reason = found
+        found = _to_program(trace_fixed(model, arguments, has_values=verify), call, sample, timestep)
         found.program.refuse("capture", reason)
+        if verify:
+            found = replace(found, is_verified=found.agrees(model, arguments, call))
+    if verify and is_finite and not found.is_verified:
+        raise CaptureError(
+            f"{type(model).__name__} itself gives nothing but NaN or inf on these inputs, so there is nothing to "
+            "compare its captured graph with.\n"
+            "  Look for NaN or inf in the inputs and weights, and for an overflow of the dtype."
+        )
     return found
 
 
+def check_eval_mode(model: nn.Module) -> None:
+    """Raise CaptureError when the model, or a part that computes otherwise then, is in training mode."""
+    names = [name for name, module in model.named_modules() if module.training and _minds_training(module)]
+    if model.training or names:
+        within = "" if model.training else f" in part: {', '.join(names[:3])}{' and others' if names[3:] else ''}"
+        raise CaptureError(
+            f"{type(model).__name__} is in training mode{within}; dropout would be captured as it falls.\n"
+            "  Call model.eval() first."
+        )
+
+
+def _minds_training(module: nn.Module) -> bool:
+    """Whether it is known to compute otherwise in training; a layer put in by an adapter has the flag in vain."""
+    is_random = isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0
+    return is_random or isinstance(module, nn.modules.batchnorm._BatchNorm | nn.RReLU)
+
+
+def _no_dynamic_batch(error: Exception) -> NoMatch:
+    return NoMatch(f"no dynamic batch: {first_line(error)}")
+
+
 def _capture_any_batch(
-    model: nn.Module,
-    arguments: Mapping[str, Any],
-    call: Call,
-    sample: int,
-    timestep: int,
-    reasons: list[NoMatch],
-    *,
-    verify: bool,
-) -> Capture | None:
-    """Capture with a dynamic batch, or say in `reasons` why that cannot be done.
+    model: nn.Module, arguments: Mapping[str, Any], call: Call, sample: int, timestep: int
+) -> Capture | NoMatch:
+    """Capture with a dynamic batch, or say why that cannot be done.
 
     torch.export takes a size of 1 for a constant, so a call at batch 1 is traced at batch 2; whether the graph is
     right at 1 is then seen by running it.
@@ -132,76 +206,23 @@ def _capture_any_batch(
     size = max(batch, 2)
     shapes = pytree.tree_map(lambda leaf: {0: Dim.AUTO} if _leads(leaf, size) else None, example)
     try:
-        with torch.no_grad():
-            exported = _traced(model, example, shapes)
-        found = _to_program(exported, call, sample, timestep)
-        if batch == 1:
-            found = replace(found, least_batch=1)
-        if not found.serves(call):
-            reasons.append(NoMatch("no dynamic batch: the model takes its batch size for a constant"))
-            return None
-        if verify:
-            _verify_capture(model, found, arguments, call)
+        found = _to_program(trace_call(model, example, shapes), call, sample, timestep)
     except Exception as error:  # noqa: BLE001  # torch.export raises many unrelated types for one cause
-        reasons.append(NoMatch(f"no dynamic batch: {_first_line(error)}"))
         logger.info("dynamic batch refused: %s", error)
-        return None
+        return _no_dynamic_batch(error)
+    if batch == 1:
+        found = replace(found, least_batch=1)
+    constant = NoMatch("no dynamic batch: the model takes its batch size for a constant")
+    if not found.serves(call):
+        return constant
+    if all(isinstance(size, int) for shape in found.shapes for size in shape):
+        found.program.refuse("capture", constant)
     return found
 
 
 def _leads(leaf: Any, size: int) -> bool:
     """Whether a leaf is a tensor whose first dimension has this size: taken for the batch."""
     return isinstance(leaf, Tensor) and leaf.ndim > 0 and leaf.shape[0] == size
-
-
-def _export_fixed(model: nn.Module, arguments: Mapping[str, Any]) -> torch.export.ExportedProgram:
-    """Export for the very shapes of `arguments`.
-
-    Raises:
-        CaptureError: torch.export cannot trace the model; names the model's line.
-    """
-    try:
-        with torch.no_grad():
-            return _traced(model, dict(arguments), None)
-    except Exception as error:
-        raise CaptureError(
-            f"torch.export cannot trace {type(model).__name__}: {_first_line(error)}\n"
-            f"  where: {_user_frame(error)}\n"
-            f"  inputs: {describe(*_named(arguments))}\n"
-            "  Make that line traceable (no Python branch on tensor values, no NumPy, no .item()), or report the model."
-        ) from error
-
-
-def _traced(model: nn.Module, kwargs: dict[str, Any], shapes: Any) -> torch.export.ExportedProgram:
-    exported = torch.export.export(model, (), kwargs, dynamic_shapes=shapes, strict=False)
-    if any(_mutates(node) for node in exported.graph.nodes):
-        with warnings.catch_warnings():
-            # torch 2.13 copies its own tree specs in a form that it warns of itself
-            warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
-            exported = exported.run_decompositions({})
-    return exported
-
-
-def _mutates(node: fx.Node) -> bool:
-    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
-
-
-def _named(arguments: Mapping[str, Any]) -> tuple[list[Tensor], list[str]]:
-    pairs = [(v, k) for k, v in arguments.items() if isinstance(v, Tensor)]
-    return [v for v, _ in pairs], [k for _, k in pairs]
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else '(no message)'}"
-
-
-def _user_frame(error: BaseException) -> str:
-    """Name the innermost frame outside torch: the model's own line."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if "/torch/" not in frame.filename.replace("\\", "/") and "fouriercache" not in frame.filename:
-            return f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}"
-    return "inside torch.export"
 
 
 def _to_program(exported: torch.export.ExportedProgram, call: Call, sample: int, timestep: int) -> Capture:
@@ -242,6 +263,7 @@ def _to_program(exported: torch.export.ExportedProgram, call: Call, sample: int,
         devices=tuple(t.device for t in call.tensors),
         out_spec=exported.call_spec.out_spec,
         constants=constants,
+        guards=guards_of(exported),
     )
 
 
@@ -267,28 +289,3 @@ def _attribute(module: nn.Module, path: str) -> Any:
     for part in path.split("."):
         value = getattr(value, part)
     return value
-
-
-def _verify_capture(model: nn.Module, found: Capture, arguments: Mapping[str, Any], call: Call) -> None:
-    """Compare the program with the model on one call.
-
-    Raises:
-        CaptureError: the outputs differ by more than rounding, with the size of the difference.
-    """
-    with torch.no_grad():
-        want = pytree.tree_leaves(model(**arguments))
-        have = pytree.tree_leaves(found.rebuild(found.program.module()(*call.tensors)))
-    for position, (a, b) in enumerate(zip(want, have, strict=True)):
-        if not isinstance(a, Tensor) or torch.equal(a, b):
-            continue
-        scale = a.abs().amax().item() if a.numel() else 0.0
-        difference = (a.double() - b.double()).abs().amax().item()
-        # NaN in both is the caller's input, not a capture that went wrong.
-        same_nan = torch.equal(a.isnan(), b.isnan()) and a.isnan().any()
-        if not same_nan and not difference <= 64 * torch.finfo(a.dtype).eps * max(scale, 1e-6):
-            raise CaptureError(
-                f"the captured graph of {type(model).__name__} does not compute what the model computes: output "
-                f"{position} differs by {difference:.3g} where the largest value is {scale:.3g}.\n"
-                "  torch.export traced another path than the model takes: look for Python branches on tensor values "
-                "or state that changes from call to call."
-            )

@@ -23,6 +23,10 @@ class PreconditionError(OptimizeError):
     """A pass was asked to run on a program that lacks what the pass needs."""
 
 
+class NotCapturedError(PreconditionError, AttributeError):
+    """Facts of a capture were asked for before there was one. An AttributeError too, for `hasattr` to answer False."""
+
+
 class LoweringError(OptimizeError):
     """A program could not be lowered to a backend."""
 
@@ -49,3 +53,7 @@ class VerifyError(OptimizeError):
 
 class WeightsError(OptimizeError, OSError):
     """A weight file that the package ships is missing, cut short, or not the one its manifest records."""
+
+
+class RecaptureWarning(UserWarning):
+    """The model is captured again and again because a Python number in its calls changes."""

@@ -40,7 +40,7 @@ def _cache_lookup(slots: list[Tensor]) -> Tensor:
 def _predict(history: Tensor, coefficients: Tensor) -> Tensor:
     """Return `sum_k coefficients[k] * history[k]`, accumulated in float32 or wider.
 
-    Every linear predictor of the field has this form (design.md, section 2): the method is data.
+    Every linear predictor of the field has this form: the method is data.
 
     Args:
         history: [K, shape], newest first. coefficients: float32, [K]; or [M, K], a row for each of the M entries of

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import nn
-from torch._subclasses import FakeTensor
 
 from fouriercache.calibrations import Calibration
-from fouriercache.capture import capture
+from fouriercache.calls import has_values
+from fouriercache.capture import capture, check_eval_mode
 from fouriercache.errors import CaptureError, MethodError
 from fouriercache.methods import Method
 from fouriercache.passes.pipeline import build_steps
 from fouriercache.presets import method_from_name
-from fouriercache.program import TokenGrid
+from fouriercache.program import NoMatch, TokenGrid
 from fouriercache.runtime.backend import backend_from_name
 from fouriercache.runtime.module import OptimizedModule, compiled_by_torch
 from fouriercache.runtime.session import Session
@@ -65,10 +66,10 @@ def optimize(
         A module with the model's own signature and output type.
 
     Raises:
-        MethodError: an unknown method or backend, or a schedule that needs `num_steps`.
+        MethodError: an unknown method or backend, a `grid` that is none, or a schedule that needs `num_steps`.
         CalibrationError: the calibration cannot be read, or was made for another model, method or number of steps.
         CaptureError: `model` is not a plain eval-mode module, or (with `example_inputs`) cannot be captured.
-        UnsupportedModelError: (with `example_inputs`) there is no site to cache.
+        UnsupportedModelError: (with `example_inputs`) there is no site to cache, or `grid` fits no token stream.
     """
     _check_model(model)
     chosen = method_from_name(method) if isinstance(method, str) else method
@@ -83,23 +84,17 @@ def optimize(
         chosen, timesteps = found.apply(chosen, model, num_steps), found.timesteps
 
     tokens = partial_tokens(chosen.tokens)
-
-    def build(module: nn.Module, arguments: Mapping[str, Any]) -> Steps:
-        captured = capture(
-            module,
-            arguments,
-            sample_name=sample_name,
-            timestep_name=timestep_name,
-            verify=not _has_no_values(arguments),
+    if grid is not None and not isinstance(grid, TokenGrid):
+        raise MethodError(
+            f"grid is a {type(grid).__name__}, not a TokenGrid.\n"
+            "  Pass fc.TokenGrid(t, h, w): frames, rows, and tokens in a row."
         )
-        return build_steps(captured, chosen, grid)
-
     fast = OptimizedModule(
         model,
         chosen,
-        build,
+        _Build(chosen, grid, sample_name, timestep_name, check_finite),
         backend_from_name(backend),
-        lambda: Session(chosen.schedule, chosen.predictor, num_steps, passes_per_step, direction, timesteps, tokens),
+        partial(Session, chosen.schedule, chosen.predictor, num_steps, passes_per_step, direction, timesteps, tokens),
         check_finite=check_finite,
     )
     if example_inputs is not None:
@@ -119,14 +114,27 @@ def _check_model(model: object) -> None:
             "model came out of torch.compile, whose graph cannot be captured again.\n"
             "  Pass the module it was made from, and backend='inductor' to compile the cached graphs."
         )
-    if model.training:
-        raise CaptureError(
-            f"{type(model).__name__} is in training mode; dropout would be captured as it falls.\n"
-            "  Call model.eval() first."
+    check_eval_mode(model)
+
+
+@dataclass(frozen=True)
+class _Build:
+    """From a model and one call to the programs of its steps. It is data, so an optimised module can be pickled."""
+
+    method: Method
+    grid: TokenGrid | None
+    sample_name: str | None
+    timestep_name: str | None
+    is_finite: bool
+
+    def __call__(self, model: nn.Module, arguments: Mapping[str, Any], fixed: NoMatch | None) -> Steps:
+        captured = capture(
+            model,
+            arguments,
+            sample_name=self.sample_name,
+            timestep_name=self.timestep_name,
+            verify=has_values(arguments),
+            is_finite=self.is_finite,
+            fixed=fixed,
         )
-
-
-def _has_no_values(arguments: Mapping[str, Any]) -> bool:
-    """Whether the inputs are fake or on the meta device: there is nothing to compare then."""
-    leaves = torch.utils._pytree.tree_leaves(dict(arguments))
-    return any(isinstance(leaf, torch.Tensor) and (leaf.is_meta or isinstance(leaf, FakeTensor)) for leaf in leaves)
+        return build_steps(captured, self.method, self.grid)

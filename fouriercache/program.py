@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, fx
 
+from fouriercache.checks import check_whole
 from fouriercache.errors import VerifyError
 from fouriercache.text import program_text
 
@@ -99,12 +100,20 @@ class Site:
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """The token grid of the sample: t * h * w tokens in row-major order, the first at index `start`."""
+    """The token grid of the sample: t * h * w tokens in row-major order, the first at index `start`.
+
+    Raises MethodError when a size is no whole number of at least 1, or `start` none of at least 0.
+    """
 
     t: int
     h: int
     w: int
     start: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in {"t": 1, "h": 1, "w": 1, "start": 0}.items():
+            advice = "A grid has t frames of h rows with w tokens each: TokenGrid(1, 16, 16)."
+            check_whole("TokenGrid", name, getattr(self, name), least=least, advice=advice)
 
     @property
     def tokens(self) -> int:
@@ -277,5 +286,11 @@ def tensor_of(node: object) -> Tensor | None:
 
 def sizes_of(tensor: Tensor) -> tuple[int | str, ...]:
     """The sizes of a fake tensor: numbers, and the names of dynamic ones."""
-    sizes: Sequence[Any] = tensor.shape
-    return tuple(size if isinstance(size, int) else str(size) for size in sizes)
+    return tuple(_plain(size) for size in cast(Sequence[Any], tensor.shape))
+
+
+def _plain(size: Any) -> int | str:
+    if isinstance(size, int):
+        return size
+    fixed: int | None = size.node.maybe_as_int()  # a symbol that tracing has fixed stays a SymInt
+    return str(size) if fixed is None else fixed

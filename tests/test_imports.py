@@ -26,7 +26,7 @@ LINES = (
     {PUBLIC_FACE},  # below cli, which is a user of the package like any other
     {"calibration", "report", "testing"},
     {"optimize"},
-    {"capture", "calls", "steps", "passes", "export", "runtime"},
+    {"capture", "tracing", "verification", "calls", "steps", "passes", "export", "runtime"},
     {"program", "text", "cost", "ops", "presets", "methods", "models", "calibrations"},
     {"predictors", "schedules", "indicators", "codecs", "tokens", "spectral", "checks", "extras"},
     {"fingerprints", "strict_files"},

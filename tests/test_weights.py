@@ -208,7 +208,7 @@ def test_weights_are_shared_not_copied(optimized):
     size = sum(weight.nbytes for weight in model.parameters())
     others = {}
     for stepper in fast._steppers:
-        for runner in stepper._modes.values():
+        for runner in stepper._runners.values():
             for part in (runner._moving, runner.conditioning._context, runner.conditioning._timed):
                 for held in [*part._module.parameters(), *part._module.buffers()]:
                     storage = held.untyped_storage()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
+from fouriercache.errors import UnsupportedModelError
 from fouriercache.passes.base import Pass
 from fouriercache.passes.match import CASTS, is_view, strip
 from fouriercache.program import NoMatch, Program, TokenGrid, tensor_of
@@ -55,7 +56,7 @@ class FindGrid(Pass):
         return NoMatch("no strided convolution reads the sample, so no patch embedding shows the grid; pass grid=")
 
     def _placed(self, program: Program, grid: TokenGrid, node: fx.Node) -> TokenGrid | NoMatch:
-        lengths = {site.shape[1] for site in program.found.get("stack", ()) if len(site.shape) == 3}
+        lengths = _token_counts(program, "stack")
         if not lengths or grid.tokens in lengths:
             return grid
         # Frames folded into the batch: each stream holds one frame's tokens.
@@ -64,6 +65,31 @@ class FindGrid(Pass):
         return NoMatch(
             f"the patch embedding gives {grid.tokens} tokens, the stream has {sorted(map(str, lengths))}", node.name
         )
+
+
+def check_grid(program: Program, grid: TokenGrid) -> None:
+    """Check that a grid which the caller gave fits a token stream of the sites found.
+
+    It fits when a stream has as many tokens as the grid, or as one of its frames (others are folded into the batch), or
+    as both together with the `start` tokens before the grid.
+
+    Raises:
+        UnsupportedModelError: it fits none; the message has the counts.
+    """
+    counts = _token_counts(program, *program.found)
+    fitting = {grid.tokens, grid.h * grid.w, grid.start + grid.tokens, grid.start + grid.h * grid.w}
+    known = sorted(count for count in counts if isinstance(count, int))
+    if counts and len(known) == len(counts) and not fitting & set(known):
+        raise UnsupportedModelError(
+            f"the given grid of {grid.t} x {grid.h} x {grid.w} has {grid.tokens} tokens, and begins at token "
+            f"{grid.start}; the sites found have streams of {', '.join(map(str, known))} tokens.\n"
+            "  Pass the grid of the model's own tokens, after patching: optimize(..., grid=TokenGrid(t, h, w, start))."
+        )
+
+
+def _token_counts(program: Program, *kinds: str) -> set[int | str]:
+    """How many tokens the sites of these kinds have."""
+    return {site.shape[1] for kind in kinds for site in program.found.get(kind, ()) if len(site.shape) == 3}
 
 
 def _source(node: fx.Node) -> fx.Node | None:

@@ -23,7 +23,7 @@ aten = torch.ops.aten
 class InsertPredictor(Pass):
     """Add one `predict(history, coefficients)` node for each site; the coefficients are one new input.
 
-    Every linear predictor is data (design.md, section 2): the graph is the same for all of them. Their coefficients are
+    Every linear predictor is data: the graph is the same for all of them. Their coefficients are
     f32[K]. Scalars for each site (`per_site`) or each spatial band (`edges`) are f32[sites or 1, bands, K]. With bands,
     a history is predicted as coefficients on the token grid, each by the row of its band: `edges` are shares of the
     largest radial frequency, and an edge belongs to the band below it.

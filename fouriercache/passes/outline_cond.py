@@ -23,7 +23,7 @@ class OutlineCond(Pass):
     """Turn the choice of all sites into one `torch.cond` over the two specialised graphs.
 
     One graph then serves both kinds of steps: one ONNX `If`, one engine, a choice taken on the device. One cond for
-    each block would cost a host branch and copies for each block (facts.md, section 2).
+    each block would cost a host branch and copies for each block.
 
     The bodies read nothing but their operands; weights are operands too. Their results are contiguous, equal in type,
     and share no memory with an operand or each other, as torch asks of bodies. A step that does not refresh returns

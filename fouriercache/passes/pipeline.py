@@ -15,7 +15,7 @@ from fouriercache.methods import Method
 from fouriercache.passes.base import Pipeline
 from fouriercache.passes.encode_cache import EncodeCache
 from fouriercache.passes.expose_maps import ExposeMaps
-from fouriercache.passes.find_grid import FindGrid
+from fouriercache.passes.find_grid import FindGrid, check_grid
 from fouriercache.passes.find_sites import FindSites
 from fouriercache.passes.fuse_update import FuseUpdate
 from fouriercache.passes.hoist_conditioning import MOVING, HoistConditioning
@@ -97,13 +97,15 @@ def build_steps(capture: Capture, method: Method, grid: TokenGrid | None = None,
         check: hold every pass to its whole contract; slow.
 
     Raises:
-        UnsupportedModelError: the model has no site of the asked kind, no cached value shortens a step, or the
-            schedule's indicator cannot be found.
+        UnsupportedModelError: the model has no site of the asked kind, no cached value shortens a step, `grid` fits
+            no token stream, or the schedule's indicator cannot be found.
     """
     canonical = capture.program.clone()
     canonical.grid = grid
     _check_codec(method)
     _facts_pipeline().apply(canonical, check=check)
+    if grid is not None:
+        check_grid(canonical, grid)
     # before the cache: what is looked at is computed, never predicted
     probe = _build_probe(canonical, method.schedule.indicator, check=check) if method.schedule.indicator else None
     _canonical_pipeline(method).apply(canonical, check=check)

@@ -13,18 +13,19 @@ from torch import Tensor, nn
 
 from fouriercache.calls import Binder, describe
 from fouriercache.calls import Call as ModelCall
-from fouriercache.errors import CaptureError, PreconditionError, TrajectoryError
+from fouriercache.errors import CaptureError, NotCapturedError, TrajectoryError
 from fouriercache.methods import Method
-from fouriercache.program import Program
+from fouriercache.program import NoMatch, Program
 from fouriercache.runtime.backend import Backend, changed_structure
 from fouriercache.runtime.report import Report, report_of
 from fouriercache.runtime.request import Request
 from fouriercache.runtime.session import Session
 from fouriercache.runtime.stepper import Stepper, program_of
+from fouriercache.runtime.steppers import Steppers
 from fouriercache.runtime.structure import hooks_made, hooks_of, structure_of
 from fouriercache.steps import Steps
 
-Build = Callable[[nn.Module, Mapping[str, Any]], Steps]
+Build = Callable[[nn.Module, Mapping[str, Any], NoMatch | None], Steps]
 
 
 class OptimizedModule(nn.Module):
@@ -58,7 +59,7 @@ class OptimizedModule(nn.Module):
         self._new_state = new_state
         self._check_finite = check_finite
         self._binder = Binder(model)
-        self._steppers: list[Stepper] = []
+        self._steppers = Steppers(model, self._make_stepper)
         self._lock = threading.Lock()
         self._local = threading.local()
         self._hooks_made = 0
@@ -73,8 +74,10 @@ class OptimizedModule(nn.Module):
             return super().__getattr__(name)
         except AttributeError:
             # A property of ours that failed arrives here too; its error must not be taken for a missing attribute.
-            if name.startswith("_") or hasattr(type(self), name) or "model" not in self.__dict__.get("_modules", {}):
+            if name.startswith("_") or "model" not in self.__dict__.get("_modules", {}):
                 raise
+            if hasattr(type(self), name):
+                return object.__getattribute__(self, name)  # raises the property's error again, in its own words
             return getattr(self._modules["model"], name)
 
     @property  # type: ignore[misc]  # typeshed has it writable, for assignments that nobody makes here
@@ -85,7 +88,16 @@ class OptimizedModule(nn.Module):
         return type(self).__name__
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Run one step for this thread's own request; see `Request` for what it raises."""
+        """Run one step for this thread's own request; see `Request` for what it raises.
+
+        Raises:
+            CaptureError: torch.export or torch.jit is tracing: what a step does is decided in Python.
+        """
+        if torch.compiler.is_exporting() or torch._C._is_tracing():
+            raise CaptureError(
+                "an optimised module cannot be traced: Python decides which graph a step runs and what is kept.\n"
+                "  Call it once, then export its graphs: fouriercache.export.export_program(fast.program('cond'))."
+            )
         return self.session(*args, **kwargs)
 
     @property
@@ -143,7 +155,7 @@ class OptimizedModule(nn.Module):
         """Sites, refusals with reasons, the token grid, the cost of each mode, and what was decided in this thread.
 
         Raises:
-            PreconditionError: nothing has been captured yet.
+            NotCapturedError: nothing has been captured yet; for `hasattr`, the attribute is not there yet.
         """
         return report_of(self._captured(), self.session.decisions)
 
@@ -154,29 +166,39 @@ class OptimizedModule(nn.Module):
         methods that choose tokens "partial" and no "cond".
 
         Raises:
-            PreconditionError: nothing has been captured yet, or there is no program of that name.
+            NotCapturedError: nothing has been captured yet.
+            PreconditionError: there is no program of that name.
         """
         return program_of(self._captured(), name)
 
     def recapture(self) -> None:
         """Drop every captured program; the next call captures again. Requests keep their place and features."""
         with self._lock:
-            self._steppers = []
+            self._steppers.clear()
             self._look_at_model()
 
     def capture(self, arguments: Mapping[str, Any]) -> None:
-        """Capture now, for calls like `model(**arguments)`, instead of at the first call."""
-        call = self._binder.flatten(arguments)
+        """Capture now, for calls like `model(**arguments)`, instead of at the first call.
+
+        Raises:
+            CaptureError: `arguments` are no keyword arguments of the model, or it cannot be captured.
+        """
+        named = self._binder.example(arguments)
         with self._lock:
-            self._add_stepper(call, arguments)
+            call = self._binder.flatten(named)
+            _check_device(self.model, call)
+            self._steppers.capture(call, named)
+            self._look_at_model()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy the model and how it was optimised; captured programs and requests' states stay with this."""
+        build, backend, new_state = self._build, self._backend, self._new_state
+        return _restore, (self.model, self.method, build, backend, new_state, self._check_finite)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OptimizedModule:
         """Copy the model and optimise the copy alike; captured programs and requests' states stay with this one."""
         model = copy.deepcopy(self.model, memo)
-        check_finite = self._check_finite
-        return OptimizedModule(
-            model, self.method, self._build, self._backend, self._new_state, check_finite=check_finite
-        )
+        return _restore(model, self.method, self._build, self._backend, self._new_state, self._check_finite)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """The model's own state dict."""
@@ -188,10 +210,10 @@ class OptimizedModule(nn.Module):
 
     def _captured(self) -> Steps:
         if not self._steppers:
-            raise PreconditionError(
+            raise NotCapturedError(
                 "nothing has been captured yet.\n  Call the module once, or pass example_inputs= to optimize()."
             )
-        return self._steppers[0].steps
+        return next(iter(self._steppers)).steps
 
     def _flatten(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[ModelCall, dict[str, Any]]:
         arguments = self._binder.arguments(args, kwargs)
@@ -201,23 +223,19 @@ class OptimizedModule(nn.Module):
         """Return what runs the call; capture when nothing does. `begins`: also look whether the model has changed."""
         if begins:
             self._notice_changes()
-        for stepper in self._steppers:
-            if stepper.serves(call):
-                return stepper
+        found = self._steppers.find(call)
+        if found is not None:
+            return found
         if not begins:
             self._notice_changes()  # what is captured now must not be taken for old at the next look
         with self._lock:
-            for stepper in self._steppers:
-                if stepper.serves(call):
-                    return stepper
-            return self._add_stepper(call, arguments)
+            _check_device(self.model, call)
+            stepper = self._steppers.serve(call, arguments)
+            self._look_at_model()  # that ran the model's own code: what it sets is no change by its owner
+            return stepper
 
-    def _add_stepper(self, call: ModelCall, arguments: Mapping[str, Any]) -> Stepper:
-        _check_device(self.model, call)
-        stepper = Stepper(self._build(self.model, arguments), self.model, self.method, self._backend)
-        self._steppers = [stepper, *self._steppers]
-        self._look_at_model()  # tracing runs the model's own code: what that sets is no change by its owner
-        return stepper
+    def _make_stepper(self, arguments: Mapping[str, Any], fixed: NoMatch | None) -> Stepper:
+        return Stepper(self._build(self.model, arguments, fixed), self.model, self.method, self._backend)
 
     def _notice_changes(self) -> None:
         if self.model.training:
@@ -247,6 +265,12 @@ def _add_model_to_keys(_: nn.Module, state_dict: dict[str, Any], prefix: str, *_
     """Name the weights below `prefix` as torch finds them; the state dict has the names they have in the model."""
     for key in [key for key in state_dict if key.startswith(prefix)]:
         state_dict[f"{prefix}model.{key.removeprefix(prefix)}"] = state_dict.pop(key)
+
+
+def _restore(
+    model: nn.Module, method: Method, build: Build, backend: Backend, new_state: Callable[[], Session], is_checked: bool
+) -> OptimizedModule:
+    return OptimizedModule(model, method, build, backend, new_state, check_finite=is_checked)
 
 
 def _check_device(model: nn.Module, call: ModelCall) -> None:

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from fouriercache.calls import Call as ModelCall
-from fouriercache.calls import autocast_of, detached
+from fouriercache.calls import detached, form_of
 from fouriercache.errors import TrajectoryError
 from fouriercache.runtime.call import Call, read_timesteps
+from fouriercache.runtime.check_finite import check_finite
 from fouriercache.runtime.conditioning import Hoisted, Remembered, bytes_of
 from fouriercache.runtime.probe import Look
 from fouriercache.runtime.prompt import check_prompt
@@ -74,6 +74,7 @@ class Request:
         self._conditioning: Remembered | None = None
         self._prepared: tuple[float, ...] = ()
         self._position: Position | None = None
+        self._last: tuple[tuple[str, ...], object, Stepper] | None = None
         self._running = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
@@ -85,6 +86,12 @@ class Request:
     @property  # type: ignore[misc]  # typeshed has it writable, for assignments that nobody makes here
     def __class__(self) -> type:
         return type(self._model)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TrajectoryError(
+            "a session cannot be copied or pickled: it holds the features of a running trajectory.\n"
+            "  Make another of the same optimised module: fast.new_session()."
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the model's step: computed or predicted, as the schedule says.
@@ -105,12 +112,11 @@ class Request:
 
     def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         call, arguments = self._flatten(args, kwargs)
+        self._check_form(call)
         stepper = self._find_stepper(call, arguments, not self._passes)
         named = stepper.named(call)
-        sample = (named[stepper.sample_name],)
-        conditioning = tuple(named[name] for name in stepper.conditioning_names)
-        stamp = tuple(float(value) for value in named[stepper.stamp_name].detach().reshape(-1).tolist())
-        looks: list[Look] = []
+        asked, sample, conditioning = self._asked(stepper, call)
+        stamp, looks = asked.timestep, list[Look]()
 
         def measure(key: PassKey) -> float:
             self._forget_other_conditioning(stepper, self._passes[key], conditioning)
@@ -118,17 +124,7 @@ class Request:
             assert looks[0].distance is not None
             return looks[0].distance
 
-        plan = self._session.plan(
-            Call(
-                timestep=stamp,
-                context=self._context,
-                signature=_signature(call),
-                same_sample=lambda: self._sample is not None and self._sample.equals(sample),
-                same_conditioning=lambda: self._conditioning is not None and self._conditioning.equals(conditioning),
-            ),
-            measure,
-            stepper.places,
-        )
+        plan = self._session.plan(asked, measure, stepper.places)
         if plan.drop_history:
             # A weight changed through `.data` leaves no trace that could be checked in each call.
             stepper = self._find_stepper(call, arguments, True)
@@ -144,7 +140,7 @@ class Request:
         ahead, controls = self._ahead(plan, stepper), stepper.controls(plan.counts, plan.position.step)
         outcome = stepper.run(key, named, plan.coefficients, state.ring, kept, stamp, ahead, state.states, controls)
         if self._check_finite:
-            _check_finite(outcome.results, sample[0], plan)
+            check_finite(outcome.results, sample[0], plan)
         products = stepper.products(outcome.values, state.ring) if plan.mode == "compute" else ()
         self._session.commit(plan, products)
         self._position = plan.position
@@ -152,7 +148,27 @@ class Request:
         for look in looks:
             state.states.update(look.states)
         self._sample, self._conditioning = Remembered.of(sample), Remembered.of(conditioning)
+        self._last = call.paths, asked.signature, stepper
         return stepper.rebuild(outcome.results)
+
+    def _check_form(self, call: ModelCall) -> None:
+        """Refuse what the running trajectory cannot take before it is captured; the timestep stands where it stood."""
+        if self._last is not None and self._last[0] == call.paths and self._last[1] != form_of(call):
+            self._session.begin(self._asked(self._last[2], call)[0])
+
+    def _asked(self, stepper: Stepper, call: ModelCall) -> tuple[Call, tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """What the session must know of a call; its sample, its conditioning."""
+        named = stepper.named(call)
+        sample = (named[stepper.sample_name],)
+        conditioning = tuple(named[name] for name in stepper.conditioning_names)
+        asked = Call(
+            timestep=tuple(float(value) for value in named[stepper.stamp_name].detach().reshape(-1).tolist()),
+            context=self._context,
+            signature=form_of(call),
+            same_sample=lambda: self._sample is not None and self._sample.equals(sample),
+            same_conditioning=lambda: self._conditioning is not None and self._conditioning.equals(conditioning),
+        )
+        return asked, sample, conditioning
 
     def _commit(self, plan: Plan, state: _Pass, outcome: Outcome, stepper: Stepper) -> None:
         if plan.drop_history:
@@ -223,7 +239,7 @@ class Request:
         """Forget the trajectory, its features and prepared timesteps; the next call begins a new one."""
         self._session.reset()
         self._passes.clear()
-        self._sample = self._conditioning = self._position = None
+        self._sample = self._conditioning = self._position = self._last = None
         self._prepared = ()
 
     @contextmanager
@@ -280,21 +296,3 @@ class Request:
             held += [tensor for hoisted in state.hoisted.values() for tensor in hoisted.tensors()]
             held += state.conditioning.copies() if state.conditioning is not None else ()
         return bytes_of(held)
-
-
-def _signature(call: ModelCall) -> tuple[object, ...]:
-    """What may not change in mid-trajectory."""
-    forms = ((p, t.dtype, tuple(t.shape), t.device) for p, t in zip(call.paths, call.tensors, strict=True))
-    return (*forms, ("torch.autocast", tuple(autocast_of(call.tensors))))
-
-
-def _check_finite(results: Sequence[Tensor], sample: Tensor, plan: Plan) -> None:
-    for tensor in results:
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            source = "the model's input holds NaN or inf already" if not bool(torch.isfinite(sample).all()) else (
-                "the input is finite: the model overflows here, or cached features were"
-            )  # fmt: skip
-            raise TrajectoryError(
-                f"the result of step {plan.position.step} ({plan.mode}) holds NaN or inf; {source}.\n"
-                "  It was not cached. Check dtype and weights, or pass check_finite=False to let it through."
-            )

@@ -122,6 +122,16 @@ class Session:
             return {}
         return {key: history.decisions for key, history in self._histories.items()}
 
+    def begin(self, call: Call) -> tuple[Position, _History | None]:
+        """Return where the call stands, and what its pass has behind it; raises as `plan` does. Changes nothing."""
+        position = self._clock.begin(call)
+        if self._timesteps is not None:
+            _check_calibrated(position, self._timesteps)
+        history = None if position.is_new_trajectory else self._histories.get(position.pass_key)
+        if history is not None and history.signature != call.signature:
+            raise _changed_signature(history.signature, call.signature, position)
+        return position, history
+
     def plan(self, call: Call, measure: Measure | None = None, places: Sequence[Place] = ()) -> Plan:
         """Say how `call` is served, given where the model's sites stand. Changes nothing.
 
@@ -131,17 +141,12 @@ class Session:
         MethodError when the schedule needs a measure and there is none, CalibrationError when its timestep is not the
         one that the method was calibrated with.
         """
-        position = self._clock.begin(call)
-        if self._timesteps is not None:
-            _check_calibrated(position, self._timesteps)
+        position, history = self.begin(call)
         is_new = position.is_new_trajectory
-        history = None if is_new else self._histories.get(position.pass_key)
         if history is None:
             decision = Decision(position.step, is_computed=True)
             return Plan("compute", position, self._none, (), is_new, call.signature, decision)
         computed = history.computed
-        if history.signature != call.signature:
-            raise _changed_signature(history.signature, call.signature, position)
         ring = computed[-self._history :]
         decision = self._schedule.decide(
             position.step,

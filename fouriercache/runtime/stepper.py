@@ -15,7 +15,7 @@ from fouriercache.errors import MethodError, PreconditionError
 from fouriercache.methods import Method
 from fouriercache.predictors import Coefficients
 from fouriercache.program import Program
-from fouriercache.runtime.backend import Backend, Executable
+from fouriercache.runtime.backend import Backend, Executable, backend_from_name
 from fouriercache.runtime.conditioning import Conditioning, Hoisted
 from fouriercache.runtime.gram import inner_products
 from fouriercache.runtime.probe import Probe
@@ -60,9 +60,14 @@ class Stepper:
             Probe(steps.probe, indicator, self.stamp_name, model, backend) if steps.probe and indicator else None
         )
 
-    def serves(self, call: Call) -> bool:
-        """Whether this capture computes what the model would for the call."""
-        return self.steps.capture.serves(call)
+    def dynamic_sizes(self, call: Call) -> tuple[int, ...] | None:
+        """The call's dynamic sizes; None when this capture was not made for such calls."""
+        return self.steps.capture.dynamic_sizes(call)
+
+    def agrees(self, model: nn.Module, arguments: Mapping[str, Any], call: Call) -> bool:
+        """Compare the captured program, with the model's live weights, with the model; see `Capture.agrees`."""
+        captured = self.steps.capture
+        return captured.agrees(model, arguments, call, Executable(captured.program, model, backend_from_name("eager")))
 
     def named(self, call: Call) -> dict[str, Tensor]:
         """The call's tensors by input name."""

@@ -1,0 +1,24 @@
+"""NaN and inf are refused where they appear, before anything of them is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fouriercache.errors import TrajectoryError
+from fouriercache.runtime.session import Plan
+
+
+def check_finite(results: Sequence[Tensor], sample: Tensor, plan: Plan) -> None:
+    """Raise TrajectoryError when a result is not finite; says whether the sample was."""
+    for tensor in results:
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            source = "the model's input holds NaN or inf already" if not bool(torch.isfinite(sample).all()) else (
+                "the input is finite: the model overflows here, or cached features were"
+            )  # fmt: skip
+            raise TrajectoryError(
+                f"the result of step {plan.position.step} ({plan.mode}) holds NaN or inf; {source}.\n"
+                "  It was not cached. Check dtype and weights, or pass check_finite=False to let it through."
+            )

@@ -1,0 +1,126 @@
+"""The captures of one model: which serves a call, what was seen of each, and how many are kept."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+from fouriercache.calls import Call, changing_constant, has_values
+from fouriercache.errors import CaptureError, RecaptureWarning
+from fouriercache.program import NoMatch
+from fouriercache.runtime.stepper import Stepper
+from fouriercache.tracing import first_line
+
+logger = logging.getLogger(__name__)
+
+MOST_KEPT = 16
+"""Captures of one model that are kept: forms of input (shape, dtype, device, constants) in use at a time.
+
+The one used longest ago is dropped first; a call of its form captures again.
+"""
+
+_MANY_VALUES = 3
+"""Captures that differ in one number alone, after which another for one more value is warned of."""
+
+_UNKNOWN = NoMatch("not compared with the model")
+
+
+class Steppers:
+    """The captures of one model, the newest first, and for which sizes each was seen to compute what the model does.
+
+    `find` needs no lock, since the tuple is replaced as a whole; `serve`, `capture` and `clear` are for one thread at a
+    time.
+
+    Args:
+        model: whose calls they serve.
+        build: captures it for calls like the given one; with a reason, for this batch size alone.
+    """
+
+    def __init__(self, model: nn.Module, build: Callable[[Mapping[str, Any], NoMatch | None], Stepper]) -> None:
+        self._model, self._build = model, build
+        self._kept: tuple[Stepper, ...] = ()
+        self._ticks = itertools.count()
+        self._used: dict[Stepper, int] = {}
+        self._verified: dict[Stepper, dict[tuple[int, ...], NoMatch | None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __iter__(self) -> Iterator[Stepper]:
+        return iter(self._kept)
+
+    def find(self, call: Call) -> Stepper | None:
+        """Return what serves the call and was verified at its sizes."""
+        for stepper in self._kept:
+            sizes = stepper.dynamic_sizes(call)
+            if sizes is not None and self._verified.get(stepper, {}).get(sizes, _UNKNOWN) is None:
+                self._used[stepper] = next(self._ticks)
+                return stepper
+        return None
+
+    def serve(self, call: Call, arguments: Mapping[str, Any]) -> Stepper:
+        """Return what serves the call: verified at its sizes now, or captured.
+
+        A capture for any batch is compared with the model at the first call of each size, which costs that call a run
+        of the model. Where they differ, this size gets a capture of its own.
+
+        Raises:
+            CaptureError: the model cannot be captured.
+            Exception: the model itself refuses these inputs.
+        """
+        found = self.find(call)  # another thread may have been faster
+        if found is not None:
+            return found
+        refusal = None
+        for stepper in self._kept:
+            sizes = stepper.dynamic_sizes(call)
+            if sizes is None:
+                continue
+            verified = self._verified[stepper]
+            if sizes not in verified:
+                try:
+                    if not has_values(arguments) or not stepper.agrees(self._model, arguments, call):
+                        return stepper  # nothing to compare yet: the next call is asked again
+                    verified[sizes] = None
+                    return stepper
+                except CaptureError as error:
+                    verified[sizes] = NoMatch(f"no dynamic batch: {first_line(error)}")
+                    logger.info("the capture for any batch is refused for sizes %s: %s", sizes, error)
+            refusal = verified[sizes] or refusal
+        return self.capture(call, arguments, refusal)
+
+    def capture(self, call: Call, arguments: Mapping[str, Any], fixed: NoMatch | None = None) -> Stepper:
+        """Capture for calls like this one, whatever is there already; with `fixed`, for this batch size alone."""
+        self._warn_of_numbers(call)
+        stepper = self._build(arguments, fixed)
+        sizes = stepper.dynamic_sizes(call)
+        is_verified = stepper.steps.capture.is_verified and sizes is not None
+        self._verified[stepper] = {sizes: None} if is_verified and sizes is not None else {}
+        self._used[stepper] = next(self._ticks)
+        oldest = sorted(self._kept, key=self._used.__getitem__)[: max(0, len(self._kept) + 1 - MOST_KEPT)]
+        self._kept = (stepper, *(kept for kept in self._kept if kept not in oldest))
+        for dropped in oldest:
+            logger.info("dropped the capture used longest ago, of %d: %s", MOST_KEPT, dropped.steps.capture.shapes)
+            self._used.pop(dropped, None)
+            self._verified.pop(dropped, None)
+        return stepper
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._kept, self._used, self._verified = (), {}, {}
+
+    def _warn_of_numbers(self, call: Call) -> None:
+        found = changing_constant(call.key, [kept.steps.capture.key for kept in self._kept])
+        if found is not None and len(found[1]) >= _MANY_VALUES:
+            warnings.warn(
+                f"argument {found[0]} of {type(self._model).__name__} has had the values {', '.join(found[1])}, and "
+                "each was captured anew: a graph holds a Python number as a constant.\n"
+                "  Pass it as a tensor if it changes from step to step.",
+                RecaptureWarning,
+                stacklevel=2,
+            )
