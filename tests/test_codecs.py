@@ -187,7 +187,9 @@ def test_a_dtype_that_is_no_smaller_is_refused_in_the_report():
 
 @pytest.mark.parametrize("method", [METHOD.with_(codec=fc.LowPass(0.5)), METHOD.with_(predictor=BANDS)], ids=str)
 def test_a_grid_that_does_not_fit_raises_and_says_how_to_pass_one(model: Any, method: fc.Method):
-    with pytest.raises(UnsupportedModelError, match=r"(?s)no site is known to lie on a token grid.*16 tokens.*grid=fc"):
+    with pytest.raises(
+        UnsupportedModelError, match=r"(?s)1 x 5 x 5 has 25 tokens.*streams of 16 tokens.*grid=TokenGrid"
+    ):
         run(model, method, grid=fc.TokenGrid(1, 5, 5))
 
 

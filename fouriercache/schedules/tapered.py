@@ -97,7 +97,8 @@ class Tapered(FixedSchedule):
         if self.taper and int(num_steps * 0.2) <= index < int(num_steps * 0.4):
             return 2
         factor = as_float32(1 + self.taper - 2 * self.taper * index / num_steps)
-        return max(1, round(as_float32(self.n / factor)))
+        # a number over a tensor is, in torch, the number times the tensor's reciprocal, and is rounded twice
+        return max(1, round(as_float32(self.n * as_float32(1 / factor))))
 
 
 def as_float32(value: float) -> float:
