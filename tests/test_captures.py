@@ -277,8 +277,8 @@ def test_a_form_that_does_not_fit_the_trajectory_is_refused_before_it_is_capture
 
     monkeypatch.setattr(fast._steppers, "_build", build)
     with pytest.raises(fc.TrajectoryError, match=r"(?s)changed their batch, shape.*step 3"):
-        session(**step_inputs(noise(size=16), TIMESTEPS[3], labels()))
+        session(**step_inputs(noise(size=24), TIMESTEPS[3], labels()))  # a size that no other test captures
     with pytest.raises(fc.TrajectoryError, match=r"(?s)changed their batch, shape.*step 3"):
         session(**step_inputs(noise(5), TIMESTEPS[3], labels(5)))
     with pytest.raises(AssertionError, match="it was captured"):
-        session(**step_inputs(noise(size=16), TIMESTEPS[0], labels()))  # a new trajectory may have another form
+        session(**step_inputs(noise(size=24), TIMESTEPS[0], labels()))  # a new trajectory may have another form
