@@ -142,6 +142,8 @@ class Conditioning:
         given = {**named, **_as_inputs(kept.context)}
         sample = given[stamp_name]
         batch = sample.shape[0]
+        if self._row_bytes is not None and self._row_bytes * batch * len(ahead) > _LARGEST_BATCH:
+            return
         single = None if self._is_checked else _run(self._timed, given)
         if single is not None:
             self._row_bytes = sum(value.numel() * value.element_size() for value in single.values()) // batch
