@@ -17,6 +17,9 @@ from fouriercache.program import NoMatch, Program, value_of
 
 logger = logging.getLogger(__name__)
 
+_ORIGINS = ("nn_module_stack", "stack_trace")
+"""Where a call stands in the model: its modules, and the lines that led to it."""
+
 
 @dataclass(frozen=True)
 class Pass(ABC):
@@ -40,9 +43,9 @@ class Pass(ABC):
         """Run the pass on `program`.
 
         Args:
-            check: hold the pass to its whole contract: the count is true, every value's type is true, inputs and
-                outputs are the same but for declared state, no input newly aliases an output, and a second run makes
-                no rewrite.
+            check: hold the pass to its whole contract: the count is true, every value's type is true, no call loses its
+                source location or block label and new ones have them, inputs and outputs are the same but for declared
+                state, no input newly aliases an output, and a second run makes no rewrite.
 
         Raises:
             PreconditionError: the program lacks what the pass needs.
@@ -67,6 +70,7 @@ class Pass(ABC):
         if (before.text() != after.text()) != (count > 0):
             raise PassError(f"{self!r} says {count} rewrites, but the graph text is {_changed(before, after)}")
         _check_types(before, after)
+        _check_origins(before, after)
         if _caller_inputs(before) != _caller_inputs(after):
             raise PassError(f"{self!r} changed the caller's inputs to {_caller_inputs(after)}")
         if _caller_outputs(before) != _caller_outputs(after):
@@ -136,6 +140,37 @@ def _check_types(before: Program, after: Program) -> None:
             )
 
 
+def _check_origins(before: Program, after: Program) -> None:
+    """Check that calls say where they come from: a call that stays says what it said before, a new one what the calls
+    that it reads say, and the block in which it stands.
+
+    A new call stands in a block when it reads a call there, and every other that it reads or that reads it does, too.
+    Control flow over whole steps, and what is taken out of its results, stands nowhere in the model.
+
+    Raises:
+        PassError: a call lacks what it must say.
+    """
+    known = {node.name: node for node in before.calls()}
+    for node in after.calls():
+        if any(isinstance(other.target, torch._ops.HigherOrderOperator) for other in (node, *node.all_input_nodes)):
+            continue
+        old = known.get(node.name)
+        reads = [other for other in node.all_input_nodes if _is_call(other)]
+        said = reads if old is None else [old]
+        wanted = [key for key in _ORIGINS if any(key in other.meta for other in said)]
+        beside = {other.meta.get("block") for other in (*reads, *node.users) if _is_call(other)}
+        is_inside = reads and len(beside) == 1 and None not in beside
+        if is_inside if old is None else "block" in old.meta:
+            wanted.append("block")
+        lost = [key for key in wanted if key not in node.meta]
+        if lost:
+            raise PassError(f"{node.name} = {node.target} has no meta {lost}; build nodes with passes/edit.py")
+
+
+def _is_call(node: fx.Node) -> bool:
+    return node.op == "call_function"
+
+
 def _is_same(old: fx.Node | None, new: fx.Node) -> bool:
     """Whether a call and what it reads are what they were: values are compared by identity."""
     if old is None or (old.target, str(old.args), str(old.kwargs)) != (new.target, str(new.args), str(new.kwargs)):
@@ -145,12 +180,25 @@ def _is_same(old: fx.Node | None, new: fx.Node) -> bool:
 
 
 def _types(value: Any) -> list[Any]:
-    """Dtypes and ranks, and the sizes that are plain numbers: symbols may be spelled in several ways."""
+    """Dtypes, devices, and sizes that are plain numbers: symbols may be spelled in several ways.
+
+    Of strides, which dimensions are dense (1), broadcast (0), or neither: that is their order; the gaps between rows
+    come and go with what is cut out of what.
+    """
     found: list[Any] = []
     for leaf in torch.utils._pytree.tree_leaves(value):
         if isinstance(leaf, Tensor):
             sizes: list[object] = list(leaf.shape)
-            found.append((leaf.dtype, [size if isinstance(size, int) else "?" for size in sizes]))
+            strides = [_order(a) if _plain(n) != 1 else "?" for a, n in zip(leaf.stride(), sizes, strict=True)]
+            found.append((leaf.dtype, leaf.device, [*map(_plain, sizes)], strides))
         else:
             found.append(isinstance(leaf, int | torch.SymInt))
     return found
+
+
+def _plain(size: object) -> object:
+    return size if isinstance(size, int) else "?"
+
+
+def _order(stride: object) -> object:
+    return min(stride, 2) if isinstance(stride, int) else 2

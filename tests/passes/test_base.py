@@ -109,6 +109,49 @@ def test_every_call_needs_a_value():
         check(once(edit))
 
 
+@pytest.mark.parametrize("key", ["nn_module_stack", "stack_trace", "block"])
+def test_a_call_keeps_its_origin(key):
+    def edit(program: Program) -> None:
+        for call in program.calls():
+            call.meta.pop(key)
+        add_one(program)
+
+    with pytest.raises(PassError, match=rf"sin = aten.sin.default has no meta \['{key}'\]; build nodes"):
+        Broken(once(edit)).apply(labelled(), check=True)
+
+
+@pytest.mark.parametrize("key", ["nn_module_stack", "stack_trace", "block"])
+def test_a_new_call_says_its_origin(key):
+    def edit(program: Program) -> None:
+        add_one(program)
+        program.results[0].meta.pop(key)
+
+    with pytest.raises(PassError, match=rf"cos_default = aten.cos.default has no meta \['{key}'\]"):
+        Broken(once(edit)).apply(labelled(), check=True)
+    Broken(once(add_one)).apply(labelled(), check=True)
+
+
+def labelled() -> Program:
+    program = trace(fn, X)
+    for call in program.calls():
+        call.meta |= {"nn_module_stack": {"": ("", "Model")}, "stack_trace": "model.py", "block": "blocks.0"}
+    return program
+
+
+def test_a_value_must_have_the_device_and_the_strides_its_call_computes():
+    def on_meta(program: Program) -> None:
+        program.results[0].meta["val"] = torch.empty(2, 8, device="meta")
+        add_one(program)
+
+    def transposed(program: Program) -> None:
+        program.results[0].meta["val"] = program.results[0].meta["val"].t().contiguous().t()
+        add_one(program)
+
+    for edit in (on_meta, transposed):
+        with pytest.raises(PassError, match=r"exp = aten.exp.default carries the type"):
+            check(once(edit))
+
+
 def test_the_callers_inputs_stay():
     def edit(program: Program) -> None:
         insert_input(program, "more", X, "conditioning")
