@@ -57,3 +57,7 @@ class WeightsError(OptimizeError, OSError):
 
 class RecaptureWarning(UserWarning):
     """The model is captured again and again because a Python number in its calls changes."""
+
+
+class ShortTrajectoryWarning(UserWarning):
+    """A trajectory began while the one before had taken fewer steps than declared: its schedule was for more."""

@@ -21,12 +21,13 @@ broken first step had, and the new run has from its second step on, looks as if 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
 from ..checks import check_choice, check_whole
-from ..errors import TrajectoryError
+from ..errors import ShortTrajectoryWarning, TrajectoryError
 from .call import Call, Timestep, check_timestep, check_trajectory, movement, show_timestep
 
 PassKey: TypeAlias = int | str
@@ -67,14 +68,14 @@ class Position:
 
 
 class Clock:
-    """Reads step, pass and trajectory off the calls it is told of.
-
-    `begin` answers and changes nothing; `commit` takes the answer over once the call has succeeded.
+    """Reads step, pass and trajectory off the calls it is told of: `begin` answers and changes nothing, `commit` takes
+    the answer over once the call has succeeded.
 
     `num_steps` is the number of steps of every trajectory, None if unknown. `passes_per_step` is how many unnamed
     calls make a step, None to learn it from step 0; with 1, every call of one pass is a new step, at an equal timestep
     too. `direction` is "down" when timesteps fall, "up" when they rise.
 
+    Warns with ShortTrajectoryWarning when the trajectory before fell short of `num_steps`; two alike are refused.
     Raises MethodError when one of the three makes no sense.
     """
 
@@ -146,6 +147,14 @@ class Clock:
                 "Another call of the same session was made while this one ran.\n"
                 f"  where: {_show_step(position.after)}, pass {position.pass_key!r}\n"
                 "  Give each thread and each request a session of its own: session = fast.new_session()."
+            )
+        short, was = position.after.last_end, position.before
+        if position.is_new_trajectory and short and was and was.step > 0 and short[0] != self.num_steps:
+            warnings.warn(
+                f"The last trajectory took {short[0]} of num_steps={self.num_steps} steps, with a schedule for all.\n"
+                f"  Pass num_steps={short[0]} to optimize if the sampler takes so many; reset() after a run broken off.",
+                ShortTrajectoryWarning,
+                stacklevel=2,
             )
         self._place = position.after
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fouriercache.errors import MethodError, TrajectoryError
+from fouriercache.errors import MethodError, ShortTrajectoryWarning, TrajectoryError
 from fouriercache.runtime.call import Call
 from fouriercache.runtime.clock import Clock
 from tests.runtime.made_up_sampler import Sampler, refuses, steps_of
@@ -106,6 +106,25 @@ def test_refuses_the_second_trajectory_in_a_row_of_the_same_wrong_length() -> No
     sampler.clock.reset()
     sampler.run([9])
     assert sampler.stands == steps_of(3) * 2 + steps_of(1)
+
+
+def test_warns_of_a_trajectory_with_fewer_steps_than_declared() -> None:
+    sampler = Sampler(num_steps=10)
+    sampler.run([9, 6, 3])
+    with pytest.warns(ShortTrajectoryWarning, match=r"(?s)took 3 of num_steps=10 .*Pass num_steps=3 .*reset\(\)"):
+        sampler.run([9])
+
+
+@pytest.mark.filterwarnings("error::fouriercache.errors.ShortTrajectoryWarning")
+def test_does_not_warn_of_whole_runs_first_steps_or_after_a_reset() -> None:
+    sampler = Sampler(num_steps=3)
+    for _ in range(2):
+        sampler.run([9, 6, 3])
+    for _ in range(2):
+        sampler.run([9])
+    sampler.run([9, 6])
+    sampler.clock.reset()
+    sampler.run([9, 6, 3])
 
 
 def test_a_begun_and_broken_off_run_does_not_hide_a_wrong_number_of_steps() -> None:
