@@ -44,6 +44,8 @@ from torch import Tensor
 
 import fouriercache as fc
 
+LIMITS = {"stack": 1.04, "branch": 1.10}
+"""Targets for the time over the ideal, by kind of site, prepared or not."""
 TURN = 10
 """Steps a row runs before the next one has its turn."""
 
@@ -58,7 +60,8 @@ COLUMNS = (
     Column("ideal", "ideal", ".3f"),
     Column("over_ideal", "time / ideal", ".3f"),
     Column("seconds", "loop, s", ".2f"),
-    Column("cache_mib", "cache, MiB", ".2f"),
+    Column("cache_mib", "features kept, MiB", ".2f"),
+    Column("held_mib", "all that is held, MiB", ".2f"),
     Column("error", "error of final latents", ".2e"),
     Column("schedule", "schedule"),
 )
@@ -66,7 +69,8 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Entry:
-    """One row: what is called, what begins a trajectory, what it holds afterwards, which steps it computes.
+    """One row: what is called, what begins a trajectory, what it keeps of features and holds in all, which steps it
+    computes.
 
     `limit` is the target for its time over the ideal, if it has one. `counted` is a row whose calls can be watched;
     a compiled one runs the schedule of its eager twin, `twin`.
@@ -75,6 +79,7 @@ class Entry:
     name: str
     model: Denoiser
     begin: Callable[[], None]
+    kept: Callable[[], int]
     held: Callable[[], int]
     schedule: str
     limit: float | None = None
@@ -86,8 +91,15 @@ def computed_steps(steps: int) -> tuple[int, ...]:
     return (0, *range(2, steps, 4))
 
 
+def uncached(name: str, model: Denoiser, twin: str | None = None) -> Entry:
+    return Entry(name, model, nothing, lambda: 0, lambda: 0, "all", twin=twin)
+
+
 def of_peer(peer: Peer) -> Entry:
-    return Entry(peer.name, peer.model, peer.begin, lambda: held_bytes(peer.holder), peer.schedule)
+    def held() -> int:
+        return held_bytes(peer.holder)
+
+    return Entry(peer.name, peer.model, peer.begin, held, held, peer.schedule)
 
 
 def of_ours(model: Model, inputs: Inputs, backend: str, *, prepared: tuple[bool, ...]) -> list[Entry]:
@@ -100,7 +112,6 @@ def of_ours(model: Model, inputs: Inputs, backend: str, *, prepared: tuple[bool,
         for is_prepared in prepared:
             session = fast.new_session()
             name = f"fouriercache {backend}, {site}, {method}"
-            limit = {"stack": 1.04, "branch": 1.10}[site] if is_prepared else None
             begin = (lambda session=session: session.prepare(inputs.timesteps)) if is_prepared else session.reset
             entries.append(
                 Entry(
@@ -108,8 +119,9 @@ def of_ours(model: Model, inputs: Inputs, backend: str, *, prepared: tuple[bool,
                     session,
                     begin,
                     lambda session=session: session.cache_bytes,  # type: ignore[misc]
+                    lambda session=session: session.held_bytes,  # type: ignore[misc]
                     "as given",
-                    limit,
+                    LIMITS[site],
                     None if backend == "eager" else f"fouriercache eager, {site}, {method}, prepared",
                 )
             )
@@ -129,11 +141,10 @@ def list_entries(model: Model, inputs: Inputs, *, with_inductor: bool) -> list[E
         cache_dit_block(model, computed, steps, taylor=False),
         cache_dit_block(model, computed, steps, taylor=True),
     ]
-    entries = [Entry("uncached", model, nothing, lambda: 0, "all"), *map(of_peer, peers)]
+    entries = [uncached("uncached", model), *map(of_peer, peers)]
     entries += of_ours(model, inputs, "eager", prepared=(False, True))
     if with_inductor:
-        entries.append(Entry("torch.compile, uncached", torch.compile(share_weights(model)), nothing, lambda: 0, "all",
-                             twin="uncached"))  # fmt: skip
+        entries.append(uncached("torch.compile, uncached", torch.compile(share_weights(model)), twin="uncached"))
         entries += of_ours(model, inputs, "inductor", prepared=(True,))
     return entries
 
@@ -161,39 +172,42 @@ def count_computed(entries: list[Entry], inputs: Inputs, shape: Shape) -> dict[s
 
 def main() -> None:
     asked = read_arguments(__doc__)
-    shape, steps, rounds = (QUICK, 10, 1) if asked.quick else (FULL, 50, 3)
+    shape, steps, rounds = (QUICK, 10, 1) if asked.quick else (FULL, 50, 5)
     model = build_model(shape)
     inputs = Inputs.draw(shape, steps)
     entries = list_entries(model, inputs, with_inductor=not asked.quick)
     computed = count_computed(entries, inputs, shape)
     seconds: dict[str, list[float]] = {entry.name: [] for entry in entries}
     latents: dict[str, Tensor] = {}
+    kept: dict[str, int] = {}
     held: dict[str, int] = {}
     for number in range(rounds):
         # The uncached loop, which everything is compared with, stands in every round twice.
         order = [*entries[number % len(entries) :], *entries[: number % len(entries)]]
-        again = Entry("uncached again", entries[0].model, nothing, lambda: 0, "all")
+        again = uncached("uncached again", entries[0].model)
         order.insert((order.index(entries[0]) + len(order) // 2) % len(order), again)
         loops = [Loop(entry.model, inputs, entry.begin) for entry in order]
         take_turns(loops, TURN)
         for entry, loop in zip(order, loops, strict=True):
             seconds.setdefault(entry.name, []).append(sum(loop.seconds))
-            latents[entry.name], held[entry.name] = loop.latents, entry.held()
-    uncached = [(a + b) / 2 for a, b in zip(seconds["uncached"], seconds["uncached again"], strict=True)]
+            latents[entry.name] = loop.latents
+            kept[entry.name], held[entry.name] = entry.kept(), entry.held()
+    reference = [(a + b) / 2 for a, b in zip(seconds["uncached"], seconds["uncached again"], strict=True)]
     result = Result(
         "loop",
         f"Denoising loops, {len(computed_steps(steps))} of {steps} steps computed",
         "Time of a loop over that of the uncached loop in the same round, beside the ideal: the share of the model "
         "that ran, as counted. Median and quartiles over the rounds; the loops of a round take turns of "
         f"{TURN} steps. FirstBlockCache and DBCache compute block 0 in every step, so their ideal is higher. `prepare` "
-        "and what it computes ahead are in the time. Error: relative L2 of the final latents to the uncached loop's; "
-        "the weights are random, so it compares ways of caching, not methods.",
+        "and what it computes ahead are in the time, and what is computed ahead in all that is held. Error: relative "
+        "L2 of the final latents to the uncached loop's; the weights are random, so it compares ways of caching, not "
+        "methods.",
         {"model": shape.name, "batch": 2, "steps": steps, "rounds": rounds, "turn": TURN, "dtype": "float32",
          "given computed steps": list(computed_steps(steps))},
         COLUMNS,
     )  # fmt: skip
     for entry in entries:
-        ratio = Spread.of([s / u for s, u in zip(seconds[entry.name], uncached, strict=True)])
+        ratio = Spread.of([s / u for s, u in zip(seconds[entry.name], reference, strict=True)])
         ideal = computed[entry.name] / steps
         result.rows.append(
             {
@@ -203,7 +217,8 @@ def main() -> None:
                 "ideal": ideal,
                 "over_ideal": ratio.times(1 / ideal).as_dict(),
                 "seconds": Spread.of(seconds[entry.name]).as_dict(),
-                "cache_mib": held[entry.name] / 2**20,
+                "cache_mib": kept[entry.name] / 2**20,
+                "held_mib": held[entry.name] / 2**20,
                 "error": relative_error(latents[entry.name], latents["uncached"]),
                 "schedule": entry.schedule,
             }

@@ -43,6 +43,7 @@ COLUMNS = (
     Column("nodes", "captured calls", "d"),
     Column("capture_seconds", "capture, s", ".2f"),
     Column("pass_seconds", "all passes, s", ".2f"),
+    Column("outline_seconds", "single graph, s", ".2f"),
     Column("per_node_ms", "passes, ms a call", ".3f"),
     Column("report_seconds", "report, s", ".3f"),
     Column("sites", "sites found", "d"),
@@ -86,6 +87,7 @@ def measure_passes(captured: Capture, capture_seconds: float, layers: int, site:
     runs = [timed(lambda: build_steps(captured, method(site))) for _ in range(repeats)]
     steps: Steps = runs[-1][1]
     seconds = Spread.of([duration for duration, _ in runs])
+    outline_seconds, _ = timed(steps.outline)
     report_seconds, report = timed(lambda: report_of(steps))
     return {
         "layers": layers,
@@ -93,6 +95,7 @@ def measure_passes(captured: Capture, capture_seconds: float, layers: int, site:
         "nodes": nodes,
         "capture_seconds": capture_seconds,
         "pass_seconds": seconds.as_dict(),
+        "outline_seconds": outline_seconds,
         "per_node_ms": seconds.median / nodes * 1e3,
         "report_seconds": report_seconds,
         "sites": len(report.sites),
@@ -157,7 +160,8 @@ def main() -> None:
         "What optimising costs",
         f"DiT of width {width.heads * width.head_size} on the meta device, batch {BATCH}, dynamic. Capture is "
         "torch.export; the passes make the canonical graph, both step modes and their parts. Median and quartiles of "
-        f"{repeats} runs of all passes on one capture. Memory: {depths[-2]} layers with real float32 weights in a "
+        f"{repeats} runs of all passes on one capture; the single graph, with one cond, is built when it is asked "
+        f"for. Memory: {depths[-2]} layers with real float32 weights in a "
         "process of their own; the largest resident memory from start to the end of `optimize`, verification of the "
         "capture included.",
         {"width": width.heads * width.head_size, "heads": width.heads, "classes": CLASSES, "repeats": repeats,
@@ -166,8 +170,10 @@ def main() -> None:
         list(rows),
     )  # fmt: skip
     for site in SITES:
-        (seconds,) = (r["pass_seconds"]["median"] for r in rows if (r["layers"], r["site"]) == (depths[-2], site))
-        result.checks.append(Check(f"{site} sites, {depths[-2]} layers: seconds for all passes", seconds, LONGEST))
+        (row,) = (row for row in rows if (row["layers"], row["site"]) == (depths[-2], site))
+        seconds = row["pass_seconds"]["median"] + row["outline_seconds"]
+        result.checks.append(Check(f"{site} sites, {depths[-2]} layers: seconds for all passes, those of the single "
+                                   "graph included", seconds, LONGEST))  # fmt: skip
         growth = exponent(rows, site)
         result.checks.append(Check(f"{site} sites: passes take depth ** this", growth, LARGEST_EXPONENT))
     ratio = memory["peak after optimize"] / memory["weights"]
