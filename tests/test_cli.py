@@ -11,6 +11,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fouriercache import cli
+from fouriercache.cli import demo as demo_command
+from fouriercache.cli import doctor as doctor_command
+from fouriercache.cli import inspect as inspect_command
 from fouriercache.errors import CaptureError, MissingExtraError, PassError, WeightsError
 from fouriercache.models.demo import CLASS_NAMES
 from fouriercache.presets import FORA, TaylorSeer
@@ -38,8 +41,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         arguments["notice"](demo_module.PREPARING, 1, 2)
         return make_report()
 
-    monkeypatch.setattr(cli, "run_demo", run_demo)
-    monkeypatch.setattr(cli, "estimate_seconds", lambda steps: 2.5 * steps)
+    monkeypatch.setattr(demo_command, "run_demo", run_demo)
+    monkeypatch.setattr(demo_command, "estimate_seconds", lambda steps: 2.5 * steps)
     return asked
 
 
@@ -64,7 +67,7 @@ def test_demo_prints_json_and_nothing_else_on_stdout(tmp_path: Path, quick: list
 
 
 def test_demo_ends_with_1_when_a_check_fails(tmp_path: Path, quick: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cli, "run_demo", lambda **_: make_report(passed=False))
+    monkeypatch.setattr(demo_command, "run_demo", lambda **_: make_report(passed=False))
     result = run("demo", "--out", str(tmp_path))
     assert result.exit_code == 1
     assert "A check failed" in result.stderr
@@ -131,7 +134,7 @@ def test_what_cannot_be_done_here_ends_with_3(error: Exception, code: int, monke
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr(cli, "load_demo_model", fail)
+    monkeypatch.setattr(inspect_command, "load_demo_model", fail)
     result = run("inspect")
     assert result.exit_code == code
     assert str(error).splitlines()[0] in result.stderr
@@ -141,7 +144,7 @@ def test_a_defect_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):
     def fail() -> None:
         raise PassError("count does not match")
 
-    monkeypatch.setattr(cli, "load_demo_model", fail)
+    monkeypatch.setattr(inspect_command, "load_demo_model", fail)
     result = run("inspect")
     assert result.exit_code == 1
     assert isinstance(result.exception, PassError)
@@ -157,7 +160,9 @@ def test_doctor_names_versions_extras_and_the_model():
 
 
 def test_doctor_ends_with_1_when_something_must_be_mended(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cli, "examine", lambda: (Finding("Versions", "torch", "1.0", "bad", "pip install torch"),))
+    monkeypatch.setattr(
+        doctor_command, "examine", lambda: (Finding("Versions", "torch", "1.0", "bad", "pip install torch"),)
+    )
     result = run("doctor")
     assert result.exit_code == 1
     assert "pip install torch" in result.stdout
@@ -167,7 +172,7 @@ def test_doctor_says_what_is_wrong_with_the_model(monkeypatch: pytest.MonkeyPatc
     def fail() -> None:
         raise WeightsError("The demo model is not there.\n  missing: x\n  Install the package again.")
 
-    monkeypatch.setattr(cli, "load_demo_model", fail)
+    monkeypatch.setattr(doctor_command, "load_demo_model", fail)
     result = run("doctor", "--json")
     assert result.exit_code == 1
     last = json.loads(result.stdout)[-1]
@@ -179,6 +184,13 @@ def test_the_commands_are_these_and_no_word_shows_the_help():
     assert result.exit_code == 2
     for name in ("demo", "inspect", "doctor"):
         assert name in result.output
+
+
+@pytest.mark.parametrize("name", ["demo", "calibrate", "inspect", "doctor"])
+def test_the_help_of_a_command_teaches_by_example(name: str):
+    result = run(name, "--help")
+    assert result.exit_code == 0
+    assert f"fouriercache {name}" in result.stdout.partition("Examples:")[2]
 
 
 def test_inspect_shows_sites_and_costs_of_the_shipped_model():
@@ -211,7 +223,7 @@ def test_the_demo_runs_on_the_shipped_model(tmp_path: Path, monkeypatch: pytest.
         demo_module.Setting(TaylorSeer(2, 1, site="stack"), "N=2, O=1"),
     )
     monkeypatch.setattr(demo_module, "choose_settings", lambda steps: settings)
-    monkeypatch.setattr(cli, "choose_settings", lambda steps: settings)
+    monkeypatch.setattr(demo_command, "choose_settings", lambda steps: settings)
     monkeypatch.setattr(demo_module, "CLASS_NAMES", CLASS_NAMES[:2])  # the other eight cost only time
     result = run("demo", "--out", str(tmp_path), "--steps", "4", "--json")
     assert result.exit_code == 0, result.stderr

@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from fouriercache import cli
 from fouriercache.calibrations import Calibration
+from fouriercache.cli import calibrate as calibrate_command
 from fouriercache.errors import CaptureError
 from fouriercache.schedules import Polynomial
 
@@ -51,8 +52,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         asked.append({"method": method, **arguments})
         return FOUND if "steps" in arguments else FITTED
 
-    monkeypatch.setattr(cli, "run_calibration", calibrate)
-    monkeypatch.setattr(cli, "seconds_of_a_call", lambda *_: 0.1)
+    monkeypatch.setattr(calibrate_command, "run_calibration", calibrate)
+    monkeypatch.setattr(calibrate_command, "seconds_of_a_call", lambda *_: 0.1)
     return asked
 
 
@@ -124,7 +125,7 @@ def test_what_cannot_be_done_here_ends_with_3(tmp_path: Path, quick: Any, monkey
     def fail(*_: Any, **__: Any) -> None:
         raise CaptureError("Cannot capture.")
 
-    monkeypatch.setattr(cli, "run_calibration", fail)
+    monkeypatch.setattr(calibrate_command, "run_calibration", fail)
     result = run("--out", str(tmp_path / "x.safetensors"))
     assert result.exit_code == 3
     assert "Cannot capture." in result.stderr

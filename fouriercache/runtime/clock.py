@@ -152,7 +152,7 @@ class Clock:
         if position.is_new_trajectory and short and was and was.step > 0 and short[0] != self.num_steps:
             warnings.warn(
                 f"The last trajectory took {short[0]} of num_steps={self.num_steps} steps, with a schedule for all.\n"
-                f"  Pass num_steps={short[0]} to optimize if the sampler takes so many; reset() after a run broken off.",
+                f"  Pass num_steps={short[0]} to optimize if the sampler takes so many; reset() after a broken run.",
                 ShortTrajectoryWarning,
                 stacklevel=2,
             )

@@ -1,0 +1,82 @@
+"""`fouriercache calibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fouriercache.calibration import calibrate as run_calibration
+from fouriercache.calibration.demo import count_calls, demo_set, seconds_of_a_call
+from fouriercache.cli.options import MOST_STEPS, DryRun, Json, MethodName, Order, Seed, SiteName, examples
+from fouriercache.cli.speak import say, show, show_json
+from fouriercache.models.demo import GUIDANCE, load_demo_model, load_demo_scheduler
+from fouriercache.presets import method_from_name
+from fouriercache.report.console import draw_calibration
+from fouriercache.report.figures import format_seconds
+
+EXAMPLES = (
+    examples(
+        ("calibrate --dry-run", "how long it takes here"),
+        ("calibrate --computed 7 --refine 1", "find 7 steps to compute, then refine the scalars as well"),
+        ("calibrate --method TeaCache", "fit TeaCache's polynomial"),
+    )
+    + "\n\nUse the file: fc.optimize(model, fc.Tuned(), calibration='calibration.safetensors')"
+)
+
+_PROBES = 12
+"""Steps at which a calibration measures the sensitivity."""
+
+
+def calibrate(
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("calibration.safetensors"),
+    method: MethodName = "Tuned",
+    site: SiteName = None,
+    order: Order = None,
+    steps: Annotated[int, typer.Option(min=2, max=MOST_STEPS, help="Sampling steps.")] = 50,
+    computed: Annotated[int, typer.Option(min=1, help="How many steps to compute.")] = 10,
+    images: Annotated[int, typer.Option(min=1, help="Images in the calibration set.")] = 8,
+    seed: Seed = 0,
+    guidance: Annotated[float, typer.Option(help="Guidance weight of the calibration set.")] = GUIDANCE,
+    trials: Annotated[int, typer.Option(min=1, help="Step tables that the search may try.")] = 60,
+    refine: Annotated[int, typer.Option(min=0, help="Rounds of refining scalars against the result.")] = 0,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Keeps every measurement, to go on from. Beside --out if not given.")
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Find the steps to compute, on the shipped model: dynamic programming, then search with the cached result.
+
+    Broken off, it goes on where it was when the same command is run again.
+    """
+    given = {"site": site, "order": order}
+    chosen = method_from_name(method, **{name: value for name, value in given.items() if value is not None})
+    measures = chosen.schedule.indicator is not None
+    model, run = load_demo_model(), demo_set(images=images, seed=seed, steps=steps, guidance=guidance)
+    calls = count_calls(steps=steps, computed=computed, probes=_PROBES, trials=trials, refine=refine)
+    seconds = (steps if measures else calls) * seconds_of_a_call(model, run)
+    kept = out.with_name(out.stem + ".checkpoint.safetensors") if checkpoint is None else checkpoint
+    if dry_run:
+        if as_json:
+            show_json({"method": chosen.name, "steps": steps, "computed": computed, "seconds": seconds})
+        else:
+            typer.echo(
+                f"At most {format_seconds(seconds)} of sampling on this machine, plus capture. Nothing was written."
+            )
+        return
+    if out.is_dir() or not out.parent.is_dir():
+        raise typer.BadParameter(f"{out} is no file in a folder that is there.", param_hint="--out")
+    say(f"At most {format_seconds(seconds)} of sampling, plus capture. Every measurement is kept in {kept}.")
+    wanted: dict[str, Any] = (
+        {} if measures else {"steps": computed, "trials": trials, "refine": refine, "probes": _PROBES}
+    )
+    scheduler = load_demo_scheduler()
+    found = run_calibration(model, chosen, sample=run, num_steps=steps, scheduler=scheduler, checkpoint=kept, **wanted)
+    found.save(out)
+    if as_json:
+        show_json(found.as_dict())
+    else:
+        show(draw_calibration(found))
+    say(f"Wrote {out}")

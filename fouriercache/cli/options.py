@@ -1,0 +1,28 @@
+"""Options that several commands have, and how a command's examples are written."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fouriercache.methods import SITES
+from fouriercache.presets import PRESETS
+
+MOST_STEPS = 1000
+"""The demo model was trained on this many timesteps; more steps than that do not exist."""
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Steps = Annotated[int, typer.Option(min=1, max=MOST_STEPS, help="Sampling steps.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the noise.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run and for how long; write nothing.")]
+MethodName = Annotated[str, typer.Option("--method", help=f"A preset: {', '.join(PRESETS)}.")]
+SiteName = Annotated[str | None, typer.Option("--site", help=f"Where values are replaced: {', '.join(SITES)}.")]
+Order = Annotated[int | None, typer.Option(help="The method's order, if it has one.")]
+Interval = Annotated[int | None, typer.Option(help="The method's interval; its own default if not given.")]
+
+
+def examples(*pairs: tuple[str, str]) -> str:
+    """Return a command's epilog from (what is typed behind `fouriercache`, what it does)."""
+    lines = [f"[bold]fouriercache {typed}[/bold]\n    {what}" for typed, what in pairs]
+    return "Examples:\n\n" + "\n\n".join(lines)
