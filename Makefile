@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 TEST_ARGS ?=
+# What is exported is run, and plans are built, wherever the tests are; types are checked with what those bring.
+CHECKS = .venv/installed-dev,onnx,rtx
 INSTALL = .venv/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 
 # Everything here runs on what is in the repository; no model is ever downloaded.
@@ -25,17 +27,17 @@ demo: .venv/installed-core
 
 # Capturing models is most of the tests' time and runs on one core, so two processes with a thread each share the files.
 test: export OMP_NUM_THREADS ?= 1
-test: .venv/installed-dev
+test: $(CHECKS)
 	.venv/bin/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
 
-lint: .venv/installed-dev
+lint: $(CHECKS)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
-types: .venv/installed-dev
+types: $(CHECKS)
 	.venv/bin/mypy
 
-format: .venv/installed-dev
+format: $(CHECKS)
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 

@@ -23,7 +23,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Types, on the pinned versions."""
-    session.install("--constraint", "constraints.txt", "--editable", ".[dev]")
+    session.install("--constraint", "constraints.txt", "--editable", ".[dev,onnx,rtx]")
     session.run("mypy")
 
 
@@ -31,14 +31,14 @@ def types(session: nox.Session) -> None:
 @nox.parametrize("torch", list(TORCH.values()), ids=list(TORCH))
 def tests(session: nox.Session, torch: str) -> None:
     """The suite on the oldest and the newest torch, everything else pinned."""
-    session.install("--constraint", str(constraints_without_torch(session)), torch, "--editable", ".[dev]")
+    session.install("--constraint", str(constraints_without_torch(session)), torch, "--editable", ".[dev,onnx,rtx]")
     session.run("pytest", *session.posargs, env={"HF_HUB_OFFLINE": "1"})
 
 
 @nox.session
 def gpu(session: nox.Session) -> None:
     """The tests that need a GPU, on a machine that has one."""
-    session.install("--constraint", str(constraints_without_torch(session)), "--editable", ".[dev,gpu]")
+    session.install("--constraint", str(constraints_without_torch(session)), "--editable", ".[dev,gpu,rtx]")
     session.run("pytest", "-m", "gpu or trt", *session.posargs, env={"HF_HUB_OFFLINE": "1"})
 
 

@@ -31,6 +31,14 @@ class LoweringError(OptimizeError):
     """A program could not be lowered to a backend."""
 
 
+class TargetError(OptimizeError, ValueError):
+    """An export target, or one of its options, is unknown, makes no sense, or cannot be built for here."""
+
+
+class EngineError(OptimizeError, RuntimeError):
+    """An engine cannot be loaded or run here: another GPU or library, a damaged plan, shapes it was not built for."""
+
+
 class TrajectoryError(OptimizeError, RuntimeError):
     """A call does not fit the denoising trajectory it belongs to, so cached features would be wrong for it."""
 

@@ -28,8 +28,8 @@ LINES = (
     {"optimize"},
     {"capture", "tracing", "verification", "calls", "steps", "passes", "export", "runtime"},
     {"program", "text", "cost", "ops", "presets", "methods", "models", "calibrations"},
-    {"predictors", "schedules", "indicators", "codecs", "tokens", "spectral", "checks", "extras"},
-    {"fingerprints", "strict_files"},
+    {"predictors", "schedules", "indicators", "codecs", "tokens", "spectral", "checks", "tensorrt_library"},
+    {"fingerprints", "strict_files", "extras"},
     {"errors"},
 )
 LINE_OF = {room: number for number, line in enumerate(LINES) for room in line}

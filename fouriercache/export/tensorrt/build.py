@@ -1,0 +1,92 @@
+"""Building plans: one ONNX file, one target, one file, in a process of its own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from fouriercache.errors import LoweringError, TargetError
+from fouriercache.export.tensorrt.plan import Plan, Profile, plan_from_dict
+from fouriercache.export.tensorrt.plan_cache import PlanCache
+from fouriercache.export.tensorrt.refusals import no_room
+from fouriercache.export.tensorrt.run_worker import Notice, run_worker
+from fouriercache.export.tensorrt.targets import Target
+from fouriercache.tensorrt_library import MODULES, find_library
+
+DEFAULT_PROFILES = (Profile(),)
+_LEVELS = range(6)
+
+
+def build_plan(
+    onnx: Path,
+    destination: Path,
+    target: Target,
+    *,
+    profiles: Sequence[Profile] = DEFAULT_PROFILES,
+    level: int = 3,
+    cache: PlanCache | None = None,
+    timeout: float = 3600,
+    notice: Notice | None = None,
+) -> Plan:
+    """Build the plan of an ONNX file, with its weights, and write it to `destination`: whole, or not at all.
+
+    Precision is what the file says: the network is strongly typed. Sizes that the file leaves open are the batch.
+
+    Args:
+        onnx: the model; weights may lie in files beside it.
+        profiles: ranges of batch sizes; not used for a file with a fixed batch.
+        level: the builder's optimisation level, 0 to 5.
+        cache: where plans built earlier are looked for, and this one is kept. None builds.
+        timeout: seconds after which the build is ended.
+        notice: called with what the builder does and what part of the whole is done, 0 to 1.
+
+    Raises:
+        TargetError: the target cannot be built here, or an option makes no sense.
+        LoweringError: TensorRT does not take the model, says which node and why; the build failed, crashed or took too
+            long, with the end of its log; the plan could not be written.
+        MissingExtraError: the library is not installed.
+    """
+    if not profiles:
+        raise TargetError("a plan needs at least one profile.\n  Give the batch sizes: Profile(least=1, most=8).")
+    if level not in _LEVELS:
+        raise TargetError(f"the builder's optimisation level is a whole number from 0 to 5, not {level!r}.")
+    library = find_library(target.flavour())
+    target.check(library, has_gpu=torch.cuda.is_available())
+    if not onnx.is_file():
+        raise LoweringError(f"there is no ONNX file to build a plan of.\n  where: {onnx}")
+    say = notice or _say_nothing
+    options = {"profiles": [profile.sizes() for profile in profiles], "level": level}
+    key = None if cache is None else cache.key(onnx, library, _device(target), options)
+    try:
+        known = None if key is None or cache is None else cache.fetch(key, destination)
+        if known is not None:
+            say("found in the cache", 1.0)
+            return known
+        with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as folder:
+            fresh = Path(folder).resolve() / "plan"
+            job = {"module": MODULES[library.flavour], "onnx": str(onnx.resolve()), "plan": str(fresh)}
+            found = run_worker({**job, "capability": target.capability, **options}, library, onnx, timeout, say)
+            about = {"target": target.name, "library": library.flavour, "version": library.version}
+            plan = plan_from_dict(found | about)
+            if cache is not None and key is not None:
+                cache.keep(key, plan, fresh)
+            fresh.replace(destination)
+    except OSError as error:
+        raise no_room(Path(error.filename or destination), error.strerror) from error
+    return plan
+
+
+def _device(target: Target) -> str:
+    """What the plan is for, as a cache must tell it: "current" is another GPU on another machine."""
+    if target.capability is not None:
+        return target.capability
+    major, minor = torch.cuda.get_device_capability()
+    return f"{torch.cuda.get_device_name()}, {major}.{minor}"
+
+
+def _say_nothing(doing: str, share: float) -> None:
+    """Nobody asked how far the build is."""
+    del doing, share
