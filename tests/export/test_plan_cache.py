@@ -35,7 +35,9 @@ def made_up(folder: Path, data: bytes) -> tuple[Plan, Path]:
     path = folder / "made_up.plan"
     path.write_bytes(data)
     digest = hashlib.sha256(data).hexdigest()
-    return Plan("tensorrt:sm89", "TensorRT-RTX", "1.7.1.116", digest, len(data), ((1, 2, 8),), (), (), 3, 0.5), path
+    return Plan(
+        "tensorrt:sm89", "sm89", "TensorRT-RTX", "1.7.1.116", digest, len(data), ((1, 2, 8),), (), (), 3, 0.5
+    ), path
 
 
 @pytest.mark.trt

@@ -38,7 +38,7 @@ def test_builds_a_plan_for_a_gpu_that_is_not_there_and_says_what_it_is(tmp_path,
     assert plan.inputs[0].shape == (-1, 16)
     assert plan.profiles == ((1, 2, 8),)
     assert plan.library == "TensorRT-RTX"
-    assert plan.target == "tensorrt:sm89"
+    assert (plan.target, plan.capability) == ("tensorrt:sm89", "sm89")
     assert plan.weight_bytes is not None and 4096 <= plan.weight_bytes < 8192  # noqa: PT018 - one range
     assert seen and seen == sorted(seen) and seen[-1] <= 1  # noqa: PT018 - one claim about progress
     assert list(destination.parent.iterdir()) == [destination]

@@ -69,7 +69,12 @@ def build_plan(
             fresh = Path(folder).resolve() / "plan"
             job = {"module": MODULES[library.flavour], "onnx": str(onnx.resolve()), "plan": str(fresh)}
             found = run_worker({**job, "capability": target.capability, **options}, library, onnx, timeout, say)
-            about = {"target": target.name, "library": library.flavour, "version": library.version}
+            about = {
+                "target": target.name,
+                "capability": _capability(target),
+                "library": library.flavour,
+                "version": library.version,
+            }
             plan = plan_from_dict(found | about)
             if cache is not None and key is not None:
                 cache.keep(key, plan, fresh)
@@ -81,10 +86,14 @@ def build_plan(
 
 def _device(target: Target) -> str:
     """What the plan is for, as a cache must tell it: "current" is another GPU on another machine."""
+    return _capability(target) if target.capability else f"{torch.cuda.get_device_name()}, {_capability(target)}"
+
+
+def _capability(target: Target) -> str:
     if target.capability is not None:
-        return target.capability
+        return target.capability.lower()
     major, minor = torch.cuda.get_device_capability()
-    return f"{torch.cuda.get_device_name()}, {major}.{minor}"
+    return f"sm{major}{minor}"
 
 
 def _say_nothing(doing: str, share: float) -> None:

@@ -46,7 +46,8 @@ class Plan:
     """What is known of a plan that was built. The plan itself is a file.
 
     Attributes:
-        target: its name, "tensorrt:sm89". library: flavour. version: of the library; a plan runs on this one alone.
+        target: its name, "tensorrt:sm89". capability: of the GPU it runs on, "sm89".
+        library: flavour. version: of the library; a plan runs on this one alone.
         sha256, bytes: of the file. A plan is code: run none whose hash nobody you trust has written down.
         profiles: (least, typical, most) batch sizes; none when the graph has a fixed batch.
         layers: of the network before the builder fused it. seconds: how long the build took when it was made.
@@ -54,6 +55,7 @@ class Plan:
     """
 
     target: str
+    capability: str
     library: str
     version: str
     sha256: str

@@ -1,0 +1,19 @@
+"""Running TensorRT plans: named tensors bound by address on the current CUDA stream, captured where addresses recur.
+
+Unproven on a GPU so far: what is here is held to the libraries' protocol by a fake device alone; see docs/tensorrt.md.
+"""
+
+from fouriercache.runtime.tensorrt.device import CudaDevice, Device, find_device
+from fouriercache.runtime.tensorrt.engine import Engine, EngineTensor, PlanFile, load_engine
+from fouriercache.runtime.tensorrt.executable import PlanExecutable
+
+__all__ = [
+    "CudaDevice",
+    "Device",
+    "Engine",
+    "EngineTensor",
+    "PlanExecutable",
+    "PlanFile",
+    "find_device",
+    "load_engine",
+]
