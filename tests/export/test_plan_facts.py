@@ -15,9 +15,9 @@ pytestmark = pytest.mark.trt
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Plans of the two models: mlp.plan, branch.plan."""
+    """Plans of three models: mlp.plan, branch.plan, attention.plan."""
     folder = tmp_path_factory.mktemp("plans")
-    for name, make in {"mlp": models.mlp, "branch": models.branch}.items():
+    for name, make in {"mlp": models.mlp, "branch": models.branch, "attention": models.attention}.items():
         build_plan(make(folder / f"{name}.onnx"), folder / f"{name}.plan", target_from_name("tensorrt:sm89"))
     return folder
 
@@ -37,6 +37,13 @@ def test_one_if_is_one_branch_on_the_host_and_cannot_be_captured(folder):
     assert not facts.capturable
     assert facts.host_branches == 1
     assert (facts.inputs, facts.outputs) == (2, 1)
+
+
+def test_attention_is_one_kernel_a_layer(folder):
+    facts = plan_facts(folder / "attention.plan")
+    assert facts.fused_attention == 2
+    assert facts.gemms == 0
+    assert plan_facts(folder / "mlp.plan").fused_attention == 0
 
 
 def test_a_plan_holds_each_weight_once(folder):

@@ -155,8 +155,8 @@ class _Program:
 
     def attentions(self) -> int:
         """Kernels that compute attention whole."""
-        return len(re.findall(r"^  \w+=\{ name=\S*mha\S*", self._main, re.MULTILINE | re.IGNORECASE))
+        return len(re.findall(r"^  function=\{ name=\S*mha\S*", self._main, re.MULTILINE | re.IGNORECASE))
 
     def kernels(self) -> int:
-        """Generated kernels."""
-        return self.count("function")
+        """Generated kernels, without those of attention."""
+        return self.count("function") - self.attentions()

@@ -1,0 +1,20 @@
+"""Model repositories for NVIDIA Triton Inference Server."""
+
+from fouriercache.export.triton.config import Kind, Runner, ServedTensor, State, model_config
+from fouriercache.export.triton.pbtxt import Enum, Value, as_pbtxt
+from fouriercache.export.triton.repository import Served, write_repository
+from fouriercache.export.triton.served_graph import ServedGraph
+
+__all__ = [
+    "Enum",
+    "Kind",
+    "Runner",
+    "Served",
+    "ServedGraph",
+    "ServedTensor",
+    "State",
+    "Value",
+    "as_pbtxt",
+    "model_config",
+    "write_repository",
+]
