@@ -14,7 +14,7 @@ from torch import nn
 import fouriercache as fc
 from fouriercache.runtime.module import OptimizedModule
 from fouriercache.runtime.request import Request
-from tests.tiny import METHOD, ROUNDING, TIMESTEPS, denoise, distance, labels, noise, tiny_dit
+from tests.tiny import METHOD, ROUNDING, TIMESTEPS, denoise, distance, is_same, labels, noise, tiny_dit
 
 
 class Parent(nn.Module):
@@ -122,3 +122,16 @@ def test_held_bytes_count_what_was_computed_ahead_beside_the_features(fast):
             for tensor in kept.tensors()
         )
         assert session.cache_bytes + copies < session.held_bytes <= session.cache_bytes + copies + hoisted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("take", [lambda fast: fast, lambda fast: fast.new_session()], ids=["module", "session"])
+def test_compiled_by_torch_it_runs_as_it_does_without_and_is_not_traced(take):
+    fast = fc.optimize(tiny_dit(), METHOD, num_steps=len(TIMESTEPS))
+    want = denoise(fast.new_session())
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    compiled = torch.compile(take(fast))
+    for _ in range(2):
+        assert is_same(denoise(compiled), want)
+    assert not torch._dynamo.utils.counters["stats"]["unique_graphs"]

@@ -71,6 +71,18 @@ def test_sessions_in_threads_give_what_each_gives_alone(fast):
     assert all(is_same(have, want) for runs, want in zip(found, wanted, strict=True) for have in runs)
 
 
+@pytest.mark.slow
+def test_compiled_graphs_serve_sessions_in_threads():
+    fast = fc.optimize(tiny_dit(), METHOD, num_steps=len(TIMESTEPS), backend="inductor")
+    wanted = [denoise(fast.new_session(), **request) for request in requests(2)]
+
+    def job(session: Any, request: dict[str, Any]) -> Callable[[Callable[[int], None]], list[Tensor]]:
+        return lambda wait: denoise(session, before_step=wait, **request)
+
+    found = in_turns([job(fast.new_session(), request) for request in requests(2)])
+    assert all(is_same(have, want) for have, want in zip(found, wanted, strict=True))
+
+
 def test_the_module_itself_serves_threads_that_begin_before_any_capture():
     model = tiny_dit()
     fast = fc.optimize(model, METHOD, num_steps=len(TIMESTEPS))

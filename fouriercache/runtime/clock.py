@@ -151,8 +151,8 @@ class Clock:
         short, was = position.after.last_end, position.before
         if position.is_new_trajectory and short and was and was.step > 0 and short[0] != self.num_steps:
             warnings.warn(
-                f"The last trajectory took {short[0]} of num_steps={self.num_steps} steps, with a schedule for all.\n"
-                f"  Pass num_steps={short[0]} to optimize if the sampler takes so many; reset() after a broken run.",
+                f"The last trajectory took {short[0]} of num_steps={self.num_steps} steps; its schedule was for all.\n"
+                f"  Pass num_steps={short[0]} to optimize if the sampler takes them; reset() after a run broken off.",
                 ShortTrajectoryWarning,
                 stacklevel=2,
             )

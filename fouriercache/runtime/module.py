@@ -23,6 +23,7 @@ from fouriercache.runtime.session import Session
 from fouriercache.runtime.stepper import Stepper, program_of
 from fouriercache.runtime.steppers import Steppers
 from fouriercache.runtime.structure import hooks_made, hooks_of, structure_of
+from fouriercache.runtime.untraced import untraced
 from fouriercache.steps import Steps
 
 Build = Callable[[nn.Module, Mapping[str, Any], NoMatch | None], Steps]
@@ -87,8 +88,11 @@ class OptimizedModule(nn.Module):
     def _get_name(self) -> str:
         return type(self).__name__
 
+    @untraced
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run one step for this thread's own request; see `Request` for what it raises.
+
+        Inside torch.compile it runs as it is: `backend="inductor"` compiles the graphs of its steps.
 
         Raises:
             CaptureError: torch.export or torch.jit is tracing: what a step does is decided in Python.

@@ -20,6 +20,7 @@ from fouriercache.runtime.probe import Look
 from fouriercache.runtime.prompt import check_prompt
 from fouriercache.runtime.session import Plan, Position, Session
 from fouriercache.runtime.stepper import Outcome, Stepper
+from fouriercache.runtime.untraced import untraced
 from fouriercache.schedules import Decision
 from fouriercache.steps import ModeKey
 
@@ -93,6 +94,7 @@ class Request:
             "  Make another of the same optimised module: fast.new_session()."
         )
 
+    @untraced
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the model's step: computed or predicted, as the schedule says.
 

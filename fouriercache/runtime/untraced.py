@@ -1,0 +1,22 @@
+"""Keeping torch.compile out of what decides in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def untraced(function: Callable[P, T]) -> Callable[P, T]:
+    """Let a function run as it is when torch.compile traces its caller.
+
+    Which graph a step runs is decided anew in each call; traced, it would be compiled anew in each.
+    """
+    reason = 'fouriercache decides in Python which graph a step runs; optimize(..., backend="inductor") compiles those'
+    disable: Any = torch.compiler.disable
+    found: Callable[P, T] = disable(function, reason=reason)
+    return found
