@@ -12,23 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fouriercache as fc
-
-STEPS = 8
-
-METHODS: dict[str, Callable[[int], fc.Method]] = {
-    "FORA at branches": lambda interval: fc.FORA(interval=interval, site="branch"),
-    "FORA at the stack": lambda interval: fc.FORA(interval=interval, site="stack"),
-    "TaylorSeer at branches": lambda interval: fc.TaylorSeer(interval=interval, site="branch"),
-    "TaylorSeer at the stack": lambda interval: fc.TaylorSeer(interval=interval, site="stack"),
-}
-
-COMPUTED = {
-    "FORA at branches": [0, 3, 7],  # the first, and every fourth counted back from the last
-    "FORA at the stack": [0, 3, 7],
-    "TaylorSeer at branches": [0, 1, 5],  # two to warm up, then every fourth
-    "TaylorSeer at the stack": [0, 1, 5],
-}
-"""The steps of `STEPS` that each method computes at interval 4."""
+from tests.pipelines.runs import COMPUTED, METHODS, STEPS, relative_error
 
 
 class Rig:
@@ -118,20 +102,6 @@ def record_inputs(rig: Rig, **changes: Any) -> list[dict[str, Any]]:
     finally:
         hook.remove()
     return seen
-
-
-def in_dtype_of(pipe: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Cast the floating point tensors to the transformer's type, as text encoders cast with the pipeline would."""
-    dtype = pipe.transformer.dtype
-    return {
-        name: value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
-        for name, value in given.items()
-    }
-
-
-def relative_error(value: Tensor, reference: Tensor) -> float:
-    """||value - reference|| / ||reference||, in float64."""
-    return float((value.double() - reference.double()).norm() / reference.double().norm())
 
 
 def check_exact(rig: Rig, **changes: Any) -> None:

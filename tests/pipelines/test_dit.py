@@ -6,12 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from fouriercache.models.demo import load_demo_model, load_demo_scheduler, sample
 from tests.pipelines.rig import (
-    METHODS,
-    STEPS,
     Rig,
     StopRun,
     check_attributes,
@@ -25,6 +22,7 @@ from tests.pipelines.rig import (
     check_step_count,
     record_inputs,
 )
+from tests.pipelines.runs import METHODS, STEPS, run_dit
 from tests.pipelines.tiny import PIPELINE_NULL_CLASS, dit_pipeline
 
 pytestmark = pytest.mark.slow
@@ -32,15 +30,9 @@ pytestmark = pytest.mark.slow
 NO_GUIDANCE: dict[str, Any] = {"guidance_scale": 1.0}
 
 
-def call(pipe: Any, seed: int = 0, **changes: Any) -> Tensor:
-    given = {"class_labels": [2], "guidance_scale": 1.5, "num_inference_steps": STEPS, "output_type": "pt"}
-    images: Tensor = pipe(**given | changes, generator=torch.Generator().manual_seed(seed)).images
-    return images
-
-
 @pytest.fixture(scope="module")
 def rig() -> Rig:
-    return Rig(dit_pipeline(), call)
+    return Rig(dit_pipeline(), run_dit)
 
 
 @pytest.mark.parametrize(
@@ -118,4 +110,4 @@ def test_images_come_as_pictures_too(rig: Rig):
 
 
 def test_the_pipeline_can_be_cast_after_a_run():
-    check_cast(Rig(dit_pipeline(), call), torch.bfloat16)
+    check_cast(Rig(dit_pipeline(), run_dit), torch.bfloat16)

@@ -6,12 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 import fouriercache as fc
 from tests.pipelines.rig import (
-    METHODS,
-    STEPS,
     Rig,
     check_attributes,
     check_broken_off,
@@ -22,10 +19,10 @@ from tests.pipelines.rig import (
     check_prepared,
     check_requests_in_a_row,
     check_step_count,
-    in_dtype_of,
     record_inputs,
     stop_after,
 )
+from tests.pipelines.runs import METHODS, run_flux
 from tests.pipelines.tiny import embeddings, flux_pipeline
 
 pytestmark = pytest.mark.slow
@@ -48,22 +45,9 @@ TWO_PROMPTS: dict[str, Any] = {
 }
 
 
-def call(pipe: Any, seed: int = 0, **changes: Any) -> Tensor:
-    given = {
-        "prompt_embeds": embeddings(0, 1, 5, 32),
-        "pooled_prompt_embeds": embeddings(1, 1, 32),
-        "height": 8,
-        "width": 8,
-        "num_inference_steps": STEPS,
-        "output_type": "latent",
-    }
-    latents: Tensor = pipe(**in_dtype_of(pipe, given | changes), generator=torch.Generator().manual_seed(seed)).images
-    return latents
-
-
 @pytest.fixture(scope="module")
 def rig() -> Rig:
-    return Rig(flux_pipeline(), call)
+    return Rig(flux_pipeline(), run_flux)
 
 
 @pytest.mark.parametrize(
@@ -128,4 +112,4 @@ def test_output_types_are_those_of_the_original(rig: Rig):
 
 
 def test_the_pipeline_can_be_cast_after_a_run():
-    check_cast(Rig(flux_pipeline(), call), torch.bfloat16)
+    check_cast(Rig(flux_pipeline(), run_flux), torch.bfloat16)

@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 
 from tests.pipelines.rig import (
-    METHODS,
-    STEPS,
     Rig,
     StopRun,
     check_attributes,
@@ -22,9 +20,9 @@ from tests.pipelines.rig import (
     check_prepared,
     check_requests_in_a_row,
     check_step_count,
-    in_dtype_of,
     record_inputs,
 )
+from tests.pipelines.runs import METHODS, STEPS, run_pixart
 from tests.pipelines.tiny import embeddings, pixart_pipeline
 
 pytestmark = [
@@ -48,23 +46,6 @@ TWO_PROMPTS: dict[str, Any] = {
 }
 
 
-def call(pipe: Any, seed: int = 0, **changes: Any) -> Tensor:
-    given = {
-        "negative_prompt": None,
-        "prompt_embeds": embeddings(0, 1, 5, 16),
-        "prompt_attention_mask": torch.tensor([[1, 1, 1, 1, 0]]),
-        "negative_prompt_embeds": embeddings(1, 1, 5, 16),
-        "negative_prompt_attention_mask": torch.tensor([[1, 0, 0, 0, 0]]),
-        "num_inference_steps": STEPS,
-        "height": 8,
-        "width": 8,
-        "use_resolution_binning": False,
-        "output_type": "latent",
-    }
-    latents: Tensor = pipe(**in_dtype_of(pipe, given | changes), generator=torch.Generator().manual_seed(seed)).images
-    return latents
-
-
 def stop_at(wanted: int) -> Any:
     """Make a `callback`, which is what this pipeline takes, that ends the run after a step."""
 
@@ -77,7 +58,7 @@ def stop_at(wanted: int) -> Any:
 
 @pytest.fixture(scope="module")
 def rig() -> Rig:
-    return Rig(pixart_pipeline(), call)
+    return Rig(pixart_pipeline(), run_pixart)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +71,7 @@ def test_interval_1_reproduces_the_pipeline_exactly(rig: Rig, changes: dict[str,
 
 
 def test_interval_1_reproduces_a_pipeline_with_resolution_inputs_exactly():
-    rig = Rig(pixart_pipeline(sample_size=128), call)
+    rig = Rig(pixart_pipeline(sample_size=128), run_pixart)
     check_exact(rig)
     assert {"resolution", "aspect_ratio"} <= record_inputs(rig)[0]["added_cond_kwargs"].keys()
 
@@ -132,4 +113,4 @@ def test_output_types_are_those_of_the_original(rig: Rig):
 
 
 def test_the_pipeline_can_be_cast_after_a_run():
-    check_cast(Rig(pixart_pipeline(), call), torch.bfloat16)
+    check_cast(Rig(pixart_pipeline(), run_pixart), torch.bfloat16)

@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import fouriercache as fc
 from tests.pipelines.rig import (
-    METHODS,
-    STEPS,
     Rig,
     StopRun,
     check_attributes,
@@ -25,9 +23,9 @@ from tests.pipelines.rig import (
     check_prepared,
     check_requests_in_a_row,
     check_step_count,
-    in_dtype_of,
     stop_after,
 )
+from tests.pipelines.runs import METHODS, STEPS, run_wan
 from tests.pipelines.tiny import embeddings, wan_pipeline
 
 pytestmark = pytest.mark.slow
@@ -43,20 +41,6 @@ TWO_PROMPTS: dict[str, Any] = {
 
 SAME_PROMPT_TWICE: dict[str, Any] = {"negative_prompt_embeds": embeddings(0, 1, 5, 32)}
 """Both passes get equal inputs: nothing but the context tells them apart."""
-
-
-def call(pipe: Any, seed: int = 0, **changes: Any) -> Tensor:
-    given = {
-        "prompt_embeds": embeddings(0, 1, 5, 32),
-        "negative_prompt_embeds": embeddings(1, 1, 5, 32),
-        "num_inference_steps": STEPS,
-        "height": 16,
-        "width": 16,
-        "num_frames": 9,
-        "output_type": "latent",
-    }
-    latents: Tensor = pipe(**in_dtype_of(pipe, given | changes), generator=torch.Generator().manual_seed(seed)).frames
-    return latents
 
 
 class OneRequestForEachContext(nn.Module):
@@ -80,7 +64,7 @@ class OneRequestForEachContext(nn.Module):
 
 @pytest.fixture(scope="module")
 def rig() -> Rig:
-    return Rig(wan_pipeline(), call)
+    return Rig(wan_pipeline(), run_wan)
 
 
 @pytest.mark.parametrize(
@@ -156,4 +140,4 @@ def test_output_types_are_those_of_the_original(rig: Rig):
 
 
 def test_the_pipeline_can_be_cast_after_a_run():
-    check_cast(Rig(wan_pipeline(), call), torch.bfloat16)
+    check_cast(Rig(wan_pipeline(), run_wan), torch.bfloat16)
