@@ -168,9 +168,9 @@ def main() -> None:
         "pass_scaling",
         "What optimising costs",
         f"DiT of width {width.heads * width.head_size} on the meta device, batch {BATCH}, dynamic. Times are CPU "
-        "seconds. Capture is torch.export; the passes make the canonical graph, both step modes and their parts. Median and "
-        f"quartiles of {repeats} runs of all passes on one capture; the single graph, with one cond, is built when "
-        "it is asked for. Garbage collection sees only what the timed work makes. Memory: "
+        "seconds. Capture is torch.export; the passes make the canonical graph, both step modes and their parts. "
+        f"Median and quartiles of {repeats} runs of all passes on one capture; the single graph, with one cond, is "
+        "built when it is asked for. Garbage collection sees only what the timed work makes. Memory: "
         f"{depths[-2]} layers with real float32 weights in a process of their own; the largest resident memory from "
         "start to the end of `optimize`, verification of the capture included.",
         {"width": width.heads * width.head_size, "heads": width.heads, "classes": CLASSES, "repeats": repeats,
