@@ -1,6 +1,7 @@
 """Launches of a cached step and sites found, as functions of depth and history: a pass that stops matching is seen."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from fouriercache.capture import Capture, capture
 from fouriercache.cost import cost_of
 from fouriercache.passes.pipeline import build_steps
 from fouriercache.program import Program
+from tests.tiny import TIMESTEPS, denoise, tiny_dit
 
 DEPTHS = (1, 2, 5)
 ORDERS = (0, 1, 3)
@@ -79,6 +81,38 @@ def test_block_sites_launch_one_update_for_each_block_and_kept_step(captured: tu
     depth, found = captured
     moving = reuse_programs(found, "block", order)["moving"]
     assert cost_of(moving).launches == count_by_running(moving) == FRAME + depth * (order + 1)
+
+
+@pytest.mark.parametrize("site", ["branch", "block", "stack"])
+def test_the_conditioning_of_a_step_grows_with_the_gates_that_are_still_read(captured: tuple[int, Capture], site: str):
+    """Branches keep each block's gates: class embedding, timestep MLP, narrowed linear. The rest serves the head."""
+    depth, found = captured
+    parts = reuse_programs(found, site, order=1)
+    launches = {name: count_by_running(parts[name]) for name in ("context", "timed")}
+    gated = depth if site == "branch" else 0
+    head = {"context": 4, "timed": 9} if gated else {"context": 5, "timed": 13}
+    assert launches == {"context": head["context"] + gated, "timed": head["timed"] + 7 * gated}
+    assert {name: cost_of(parts[name]).launches for name in launches} == launches
+
+
+@pytest.mark.parametrize("site", ["branch", "block", "stack"])
+def test_a_prepared_call_launches_its_graph_and_five_more(site: str):
+    """The scalars made a tensor, and the look for NaN: the same at any depth."""
+    fast = fc.optimize(tiny_dit(), fc.FORA(interval=3, site=site), num_steps=len(TIMESTEPS))
+    fast.prepare(TIMESTEPS)
+    counts: list[int] = []
+    calls = CountCalls()
+
+    def count(_: int) -> None:
+        counts.append(calls.launches)
+
+    with calls:
+        denoise(fast, before_step=count)
+    launched = dict(enumerate(b - a for a, b in pairwise([*counts, calls.launches])))
+    reused = [step for step in launched if step not in (fast.schedule or ())]
+    sampler = 3  # the test's loop makes a timestep's tensor, scales the output and subtracts it
+    moving = fast.report.moving["reuse"].launches
+    assert [launched[step] for step in reused[1:]] == [moving + 5 + sampler] * (len(reused) - 1)
 
 
 @pytest.mark.parametrize("site", ["branch", "block", "stack"])
