@@ -1,5 +1,6 @@
 """FourierCache: a compiler for diffusion transformers that caches their features between denoising steps."""
 
+from fouriercache import testing
 from fouriercache.calibration import Fit, calibrate
 from fouriercache.calibrations import Calibration
 from fouriercache.codecs import Dense, LowPass, Quantized
@@ -148,4 +149,5 @@ __all__ = [
     "calibrate",
     "method_from_name",
     "optimize",
+    "testing",
 ]

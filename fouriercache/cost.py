@@ -1,11 +1,11 @@
-"""What a program costs, counted on the graph: arithmetic, launches, weight bytes."""
+"""What a program costs, counted on the graph: arithmetic, launches, bytes of weights, kept features and activations."""
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Container, Iterable
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import torch
@@ -14,38 +14,63 @@ from torch import Tensor, fx
 from fouriercache.program import Program, tensor_of, value_of
 
 aten = torch.ops.aten
+_KEPT = ("slot", "state")
 _CONVOLUTIONS = {aten.conv1d.default, aten.conv2d.default, aten.conv3d.default, aten.convolution.default}
 
 
 @dataclass(frozen=True)
 class ModeCost:
-    """Cost of one step: `flops` (two for each multiply-add of matrix products, convolutions and attention), `launches`
-    (calls that compute; views are free) and `parameters_read` (bytes of weights that the step reads).
+    """Cost of one step, at the batch size of the capture.
+
+    Attributes:
+        flops: two for each multiply-add of matrix products, convolutions and attention.
+        launches: calls that compute; views are free.
+        parameters_read: bytes of weights that the step reads.
+        kept_read, kept_written: bytes of kept features and of states that it reads and returns.
+        activations: bytes that launches write, results among them.
     """
 
     flops: int
     launches: int
     parameters_read: int
+    kept_read: int = 0
+    kept_written: int = 0
+    activations: int = 0
 
     def __add__(self, other: ModeCost) -> ModeCost:
-        return ModeCost(
-            self.flops + other.flops,
-            self.launches + other.launches,
-            self.parameters_read + other.parameters_read,
-        )
+        return ModeCost(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
 
 
 def cost_of(*programs: Program) -> ModeCost:
-    """Count the cost of running the programs once each, at the batch size of the capture."""
+    """Count the cost of running the programs once each."""
     total = ModeCost(0, 0, 0)
     for program in programs:
         calls = list(program.calls())
-        total += ModeCost(
-            sum(_flops(node) for node in calls),
-            sum(_is_launch(node) for node in calls),
-            _weight_bytes(program, calls),
+        kept = [node for node, output in zip(program.results, program.outputs, strict=True) if output.role in _KEPT]
+        total += replace(
+            cost_of_calls(calls),
+            parameters_read=_weight_bytes(program, calls),
+            kept_read=sum(_bytes(node) for node in program.inputs_of("slot", "state")),
+            kept_written=sum(_bytes(node) for node in kept),
         )
     return total
+
+
+def cost_of_calls(calls: Iterable[fx.Node]) -> ModeCost:
+    """Count FLOPs, launches and activations of some calls of a program."""
+    launches = [node for node in calls if _is_launch(node)]
+    return ModeCost(
+        sum(_flops(node) for node in launches), len(launches), 0, activations=sum(_bytes(node) for node in launches)
+    )
+
+
+def bytes_kept(canonical: Program, columns: Container[str]) -> int:
+    """Bytes of features that one pass of a trajectory keeps once its history is full.
+
+    Args:
+        columns: those that are kept; a column that no cached step reads is not.
+    """
+    return sum(_bytes(node) for node in canonical.inputs_of("slot") if canonical.slots[node.name].column in columns)
 
 
 def _is_launch(node: fx.Node) -> bool:
@@ -75,15 +100,15 @@ def _flops(node: fx.Node) -> int:
     if first is None or second is None:
         return 0
     if node.target in (aten.linear.default, aten.matmul.default, aten.mm.default, aten.bmm.default):
-        return 2 * _size(out) * _hint(first.shape[-1])
+        return 2 * _size(out) * hinted(first.shape[-1])
     if node.target is aten.addmm.default:
-        return 2 * _size(out) * _hint(second.shape[-1])
+        return 2 * _size(out) * hinted(second.shape[-1])
     if node.target in _CONVOLUTIONS:
-        return 2 * _size(out) * math.prod(_hint(n) for n in second.shape[1:])
+        return 2 * _size(out) * math.prod(hinted(n) for n in second.shape[1:])
     if node.target is aten.scaled_dot_product_attention.default:
         # Query times keys, and weights times values: the head sizes of the two may differ.
-        scores = _size(first) // _hint(first.shape[-1]) * _hint(second.shape[-2])
-        return 2 * scores * (_hint(first.shape[-1]) + _hint(out.shape[-1]))
+        scores = _size(first) // hinted(first.shape[-1]) * hinted(second.shape[-2])
+        return 2 * scores * (hinted(first.shape[-1]) + hinted(out.shape[-1]))
     return 0
 
 
@@ -93,9 +118,13 @@ def _weight_bytes(program: Program, calls: Iterable[fx.Node]) -> int:
     total = 0
     for node in [*program.graph.find_nodes(op="get_attr"), *shown]:
         if any(user not in shown for user in node.users):
-            value = tensor_of(node)
-            total += 0 if value is None else _size(value) * value.element_size()
+            total += _bytes(node)
     return total
+
+
+def _bytes(node: fx.Node) -> int:
+    """Bytes of the tensors that a node gives."""
+    return sum(_size(leaf) * leaf.element_size() for leaf in _leaves(value_of(node)) if isinstance(leaf, Tensor))
 
 
 def _is_weight(argument: Any) -> bool:
@@ -103,10 +132,10 @@ def _is_weight(argument: Any) -> bool:
 
 
 def _size(tensor: Tensor) -> int:
-    return math.prod(_hint(n) for n in tensor.shape)
+    return math.prod(hinted(n) for n in tensor.shape)
 
 
-def _hint(size: Any) -> int:
+def hinted(size: Any) -> int:
     """The number a dynamic size had in the capture."""
     return size if isinstance(size, int) else int(size.node.hint)
 

@@ -47,6 +47,10 @@ class CalibrationError(OptimizeError, ValueError):
     """A calibration cannot be made or read, or belongs to another model, method or sampler than it is used with."""
 
 
+class GoldenError(OptimizeError, ValueError):
+    """A golden of graphs cannot be read, or does not say how to make the graphs again."""
+
+
 class MissingExtraError(OptimizeError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 

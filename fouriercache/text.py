@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -39,17 +39,17 @@ class _Symbols:
         )
 
 
-def _type_text(value: object, symbol: _Symbols) -> str:
+def type_text(value: object, symbol: Callable[[object], str]) -> str:
     """`f32[2,8]` for a tensor, `int` for a size, `(a, b)` for several values."""
     if isinstance(value, Tensor):
         short = _SHORT.get(value.dtype, str(value.dtype).removeprefix("torch."))
         return f"{short}[{','.join(symbol(size) for size in value.shape)}]"
     if isinstance(value, list | tuple):
-        return f"({', '.join(_type_text(item, symbol) for item in value)})"
+        return f"({', '.join(type_text(item, symbol) for item in value)})"
     return "none" if value is None else "bool" if isinstance(value, bool | torch.SymBool) else "int"
 
 
-def _target_text(target: object) -> str:
+def target_text(target: object) -> str:
     """`add.Tensor` for ATen, `fouriercache.predict` for our ops, the plain name for Python functions."""
     if isinstance(target, torch._ops.OpOverload):
         namespace, name = target.namespace, target._schema.name.split("::")[1]
@@ -85,7 +85,7 @@ def _graph_lines(graph: fx.Graph, inputs: tuple[str, ...], symbol: _Symbols, nam
             number[node] = f"%{counter}"
             counter += 1
         name_given = f" {inputs[position]}" if inputs else ""
-        arguments.append(f"{number[node]}: {_type_text(node.meta.get('val'), symbol)}{name_given}")
+        arguments.append(f"{number[node]}: {type_text(node.meta.get('val'), symbol)}{name_given}")
     yield f"{name}({', '.join(arguments)})"
     for node in graph.nodes:
         if node.op == "get_attr":
@@ -98,8 +98,8 @@ def _graph_lines(graph: fx.Graph, inputs: tuple[str, ...], symbol: _Symbols, nam
                 yield f"  # {label or 'outside the blocks'}"
             said = [_argument(value, number, symbol) for value in node.args]
             said += [f"{key}={_argument(value, number, symbol)}" for key, value in sorted(node.kwargs.items())]
-            kind = _type_text(node.meta.get("val"), symbol)
-            yield f"  {number[node]}: {kind} = {_target_text(node.target)}({', '.join(said)})"
+            kind = type_text(node.meta.get("val"), symbol)
+            yield f"  {number[node]}: {kind} = {target_text(node.target)}({', '.join(said)})"
         elif node.op == "output":
             yield f"  return {_argument(node.args[0], number, symbol)}"
 

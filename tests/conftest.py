@@ -11,6 +11,8 @@ import torch
 from fouriercache import OptimizedModule, optimize
 from tests.tiny import METHOD, TIMESTEPS, tiny_dit
 
+pytest_plugins = ["pytest_fouriercache"]  # from these sources, installed or not
+
 
 def has_module(*names: str) -> bool:
     return any(find_spec(name) is not None for name in names)
