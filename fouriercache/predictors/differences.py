@@ -1,9 +1,14 @@
-"""Backward differences of computed features, as TaylorSeer takes them."""
+"""Backward differences of computed features, as TaylorSeer takes them, and series over them."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise, zip_longest
+from typing import ClassVar
+
+from ..checks import check_whole
+from .base import ScalarPredictor, check_target
 
 
 def backward_factors(computed: Sequence[int], first_difference: int) -> list[list[float]]:
@@ -33,8 +38,51 @@ def backward_factors(computed: Sequence[int], first_difference: int) -> list[lis
     return factors
 
 
-def weighted_factors(factors: Sequence[Sequence[float]], weights: Sequence[float]) -> tuple[float, ...]:
-    """Return the scalars of `sum_j weights[j] * f_j`, the newest feature's first; f_j has j + 1 scalars."""
-    return tuple(
-        sum(weights[power] * factors[power][age] for power in range(age, len(factors))) for age in range(len(factors))
-    )
+class DifferenceSeries(ScalarPredictor):
+    """Base of series `sum_j w_j(t - s) * f_j` over the factors of `backward_factors`; s is the last computed step.
+
+    A subclass has the fields `order` and `first_difference`, and says the weights.
+    """
+
+    name: ClassVar[str]
+    order: int
+    first_difference: int
+
+    @property
+    def history(self) -> int:
+        """`order + 1` features: f_j mixes the newest j + 1."""
+        return self.order + 1
+
+    @abstractmethod
+    def weights(self, ahead: int, count: int) -> list[float]:
+        """Return w_0, ..., w_{count - 1} at `ahead` steps after the last computed one."""
+
+    def coefficients(self, computed: Sequence[int], step: int) -> tuple[float, ...]:
+        """Return the scalars of the published recursion, one more than the order that is available.
+
+        The recursion runs on the scalars by which a factor mixes the features. Those of one feature have the same
+        sign in every factor, so nothing cancels between factors.
+
+        Raises TrajectoryError when nothing was computed before `step`, or `computed` is not ascending.
+        """
+        check_target(self, computed, step)
+        # f_j comes from the newest j + 1 features alone, so older ones cannot matter; their absence bounds the order
+        recent = computed[-self.history :]
+        factors = backward_factors(recent, self.first_difference)
+        weights = self.weights(step - recent[-1], len(factors))
+        return tuple(
+            sum(weights[power] * factors[power][age] for power in range(age, len(factors)))
+            for age in range(len(factors))
+        )
+
+    def check_differences(self, advice: str) -> None:
+        """Raise MethodError when `order` or `first_difference` is not a whole number of at least 0."""
+        owner = type(self).__name__
+        check_whole(owner, "order", self.order, least=0, advice=advice)
+        check_whole(
+            owner,
+            "first_difference",
+            self.first_difference,
+            least=0,
+            advice="It is the first step at which differences may be taken; 0 sets no limit.",
+        )

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import factorial
 from typing import ClassVar
 
-from ..checks import check_number, check_whole
-from .base import ScalarPredictor, check_target
-from .differences import backward_factors, weighted_factors
+from ..checks import check_number
+from .differences import DifferenceSeries
 
 
 @dataclass(frozen=True)
-class Hermite(ScalarPredictor):
+class Hermite(DifferenceSeries):
     """TaylorSeer's factors on scaled Hermite polynomials: HiCache (arXiv:2508.16984), and FreqCa's high band.
 
     The factors f_j are those of `Taylor`, and x^j becomes sigma^j H_j(sigma x), H_j the physicists' polynomials
@@ -40,34 +38,15 @@ class Hermite(ScalarPredictor):
     first_difference: int = 0
 
     def __post_init__(self) -> None:
-        check_whole("Hermite", "order", self.order, least=0, advice="order=0 reuses, 2 is the published order.")
+        self.check_differences("order=0 reuses, 2 is the published order.")
         check_number(
             "Hermite", "sigma", self.sigma, above=0, advice="HiCache has 0.5, FreqCa 0.71; 0.7071 keeps the slope."
         )
-        check_whole(
-            "Hermite",
-            "first_difference",
-            self.first_difference,
-            least=0,
-            advice="It is the first step at which differences may be taken; 0 sets no limit.",
-        )
 
-    @property
-    def history(self) -> int:
-        """`order + 1` features: f_j mixes the newest j + 1."""
-        return self.order + 1
-
-    def coefficients(self, computed: Sequence[int], step: int) -> tuple[float, ...]:
-        """Return the scalars of the published formula, one more than the order that is available.
-
-        Raises TrajectoryError when nothing was computed before `step`, or `computed` is not ascending.
-        """
-        check_target(self, computed, step)
-        recent = computed[-self.history :]
-        factors = backward_factors(recent, self.first_difference)
-        values = _hermite_values(self.sigma * (step - recent[-1]), len(factors))
-        weights = [self.sigma**power * value / factorial(power) for power, value in enumerate(values)]
-        return weighted_factors(factors, weights)
+    def weights(self, ahead: int, count: int) -> list[float]:
+        """Return sigma**j * H_j(sigma * ahead) / j!."""
+        values = _hermite_values(self.sigma * ahead, count)
+        return [self.sigma**power * value / factorial(power) for power, value in enumerate(values)]
 
 
 def _hermite_values(at: float, count: int) -> list[float]:
