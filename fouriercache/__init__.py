@@ -5,6 +5,7 @@ from fouriercache.calibration import Fit, calibrate
 from fouriercache.calibrations import Calibration
 from fouriercache.codecs import Dense, LowPass, Quantized
 from fouriercache.errors import (
+    BundleError,
     CalibrationError,
     CaptureError,
     EngineError,
@@ -22,6 +23,7 @@ from fouriercache.errors import (
     UnsupportedModelError,
     VerifyError,
 )
+from fouriercache.export import export
 from fouriercache.indicators import DDPM, BandLimited, Filtered, Flow, Latents, Modulated, TimestepEmbedding
 from fouriercache.methods import Method
 from fouriercache.optimize import optimize
@@ -81,6 +83,7 @@ __all__ = [
     "BandEnergy",
     "BandLimited",
     "Banded",
+    "BundleError",
     "Calibrated",
     "Calibration",
     "CalibrationError",
@@ -147,6 +150,7 @@ __all__ = [
     "UnsupportedModelError",
     "VerifyError",
     "calibrate",
+    "export",
     "method_from_name",
     "optimize",
     "testing",

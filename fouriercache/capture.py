@@ -27,7 +27,7 @@ class Capture:
 
     Attributes:
         program: flat positional tensors in (the call's tensor leaves, in order), flat tensors out.
-        key: the constants and nesting that are baked in.
+        key: the constants and nesting that are baked in. paths: how each tensor leaf is reached in a call.
         shapes: for each tensor leaf, sizes; a string stands for a dynamic size, equal strings for equal sizes.
         dtypes, devices: for each tensor leaf.
         out_spec: rebuilds the model's output type from the flat results.
@@ -39,6 +39,7 @@ class Capture:
 
     program: Program
     key: tuple[Any, ...]
+    paths: tuple[str, ...]
     shapes: tuple[tuple[int | str, ...], ...]
     dtypes: tuple[torch.dtype, ...]
     devices: tuple[torch.device, ...]
@@ -258,6 +259,7 @@ def _to_program(exported: torch.export.ExportedProgram, call: Call, sample: int,
     return Capture(
         program=program,
         key=call.key,
+        paths=call.paths,
         shapes=shapes,
         dtypes=tuple(t.dtype for t in call.tensors),
         devices=tuple(t.device for t in call.tensors),

@@ -39,6 +39,10 @@ class EngineError(OptimizeError, RuntimeError):
     """An engine cannot be loaded or run here: another GPU or library, a damaged plan, shapes it was not built for."""
 
 
+class BundleError(OptimizeError, ValueError):
+    """A bundle cannot be written, or is not what its manifest says, so nothing of it is loaded."""
+
+
 class TrajectoryError(OptimizeError, RuntimeError):
     """A call does not fit the denoising trajectory it belongs to, so cached features would be wrong for it."""
 

@@ -9,6 +9,7 @@ from fouriercache.errors import MissingExtraError
 
 EXTRA_OF = {
     "onnx": "onnx",
+    "onnx_ir": "onnx",
     "onnxscript": "onnx",
     "onnxruntime": "onnx",
     "tensorrt": "gpu",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,9 +19,8 @@ from fouriercache.presets import method_from_name
 from fouriercache.program import NoMatch, TokenGrid
 from fouriercache.runtime.backend import backend_from_name
 from fouriercache.runtime.module import OptimizedModule, compiled_by_torch
-from fouriercache.runtime.session import Session
+from fouriercache.runtime.rules import Rules
 from fouriercache.steps import Steps
-from fouriercache.tokens import partial_tokens
 
 
 def optimize(
@@ -83,7 +81,6 @@ def optimize(
         num_steps = found.num_steps if num_steps is None else num_steps
         chosen, timesteps = found.apply(chosen, model, num_steps), found.timesteps
 
-    tokens = partial_tokens(chosen.tokens)
     if grid is not None and not isinstance(grid, TokenGrid):
         raise MethodError(
             f"grid is a {type(grid).__name__}, not a TokenGrid.\n"
@@ -91,10 +88,9 @@ def optimize(
         )
     fast = OptimizedModule(
         model,
-        chosen,
         _Build(chosen, grid, sample_name, timestep_name, check_finite),
         backend_from_name(backend),
-        partial(Session, chosen.schedule, chosen.predictor, num_steps, passes_per_step, direction, timesteps, tokens),
+        Rules(chosen, num_steps, passes_per_step, direction, timesteps),
         check_finite=check_finite,
     )
     if example_inputs is not None:

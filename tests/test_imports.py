@@ -26,7 +26,7 @@ LINES = (
     {PUBLIC_FACE},  # below cli, which is a user of the package like any other
     {"calibration", "report", "testing"},
     {"optimize"},
-    {"capture", "tracing", "verification", "calls", "steps", "passes", "export", "runtime"},
+    {"capture", "tracing", "verification", "calls", "steps", "passes", "bundle", "export", "runtime"},
     {"program", "text", "cost", "ops", "presets", "methods", "models", "calibrations"},
     {"predictors", "schedules", "indicators", "codecs", "tokens", "spectral", "checks", "tensorrt_library"},
     {"fingerprints", "strict_files", "extras"},
@@ -34,7 +34,10 @@ LINES = (
 )
 LINE_OF = {room: number for number, line in enumerate(LINES) for room in line}
 
-STRANGERS = {("passes", "runtime"), ("passes", "export"), ("runtime", "passes"), ("runtime", "export")}
+STRANGERS = {
+    *(("passes", "runtime"), ("passes", "export"), ("runtime", "passes"), ("runtime", "export")),
+    *(("bundle", "export"), ("bundle", "runtime"), ("runtime", "bundle")),
+}
 """Rooms of one line that know nothing of each other, whatever the circle rule would allow."""
 
 

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from fouriercache.calls import Binder, describe
 from fouriercache.calls import Call as ModelCall
 from fouriercache.errors import CaptureError, NotCapturedError, TrajectoryError
-from fouriercache.methods import Method
 from fouriercache.program import NoMatch, Program
 from fouriercache.runtime.backend import Backend, changed_structure
 from fouriercache.runtime.report import Report, report_of
 from fouriercache.runtime.request import Request
-from fouriercache.runtime.session import Session
+from fouriercache.runtime.rules import Rules
 from fouriercache.runtime.stepper import Stepper, program_of
 from fouriercache.runtime.steppers import Steppers
 from fouriercache.runtime.structure import hooks_made, hooks_of, structure_of
@@ -44,21 +43,20 @@ class OptimizedModule(nn.Module):
     def __init__(
         self,
         model: nn.Module,
-        method: Method,
         build: Build,
         backend: Backend,
-        new_state: Callable[[], Session],
+        rules: Rules,
         *,
         check_finite: bool,
     ) -> None:
         super().__init__()
         self.model = model
-        self.method = method
+        self.method = rules.method
         self.training = model.training
         self._build = build
         self._backend = backend
-        self._new_state = new_state
-        self._check_finite = check_finite
+        self.rules = rules
+        self.check_finite = check_finite
         self._binder = Binder(model)
         self._steppers = Steppers(model, self._make_stepper)
         self._lock = threading.Lock()
@@ -68,7 +66,7 @@ class OptimizedModule(nn.Module):
         # diffusers asks an object for its module and class where it saves a pipeline: both are the model's
         vars(self)["__module__"] = type(model).__module__
         self.register_load_state_dict_pre_hook(_add_model_to_keys)  # type: ignore[no-untyped-call]
-        new_state()  # a schedule that cannot work is refused here, not in the first call
+        rules()  # a schedule that cannot work is refused here, not in the first call
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -115,12 +113,12 @@ class OptimizedModule(nn.Module):
     def new_session(self) -> Request:
         """Return a request with its own state; call it like the model. Requests do not disturb each other."""
         return Request(
-            self._new_state(),
+            self.rules(),
             self.model,
             self._find_stepper,
             self._flatten,
             self._check_hooks,
-            check_finite=self._check_finite,
+            check_finite=self.check_finite,
         )
 
     def prepare(self, timesteps: Sequence[float] | Tensor) -> None:
@@ -175,6 +173,11 @@ class OptimizedModule(nn.Module):
         """
         return program_of(self._captured(), name)
 
+    @property
+    def captured(self) -> tuple[Steps, ...]:
+        """What was captured, for each form of call, the newest first; () before the first call."""
+        return tuple(stepper.steps for stepper in self._steppers)
+
     def recapture(self) -> None:
         """Drop every captured program; the next call captures again. Requests keep their place and features."""
         with self._lock:
@@ -196,13 +199,12 @@ class OptimizedModule(nn.Module):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy the model and how it was optimised; captured programs and requests' states stay with this."""
-        build, backend, new_state = self._build, self._backend, self._new_state
-        return _restore, (self.model, self.method, build, backend, new_state, self._check_finite)
+        return _restore, (self.model, self._build, self._backend, self.rules, self.check_finite)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OptimizedModule:
         """Copy the model and optimise the copy alike; captured programs and requests' states stay with this one."""
         model = copy.deepcopy(self.model, memo)
-        return _restore(model, self.method, self._build, self._backend, self._new_state, self._check_finite)
+        return _restore(model, self._build, self._backend, self.rules, self.check_finite)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """The model's own state dict."""
@@ -271,10 +273,8 @@ def _add_model_to_keys(_: nn.Module, state_dict: dict[str, Any], prefix: str, *_
         state_dict[f"{prefix}model.{key.removeprefix(prefix)}"] = state_dict.pop(key)
 
 
-def _restore(
-    model: nn.Module, method: Method, build: Build, backend: Backend, new_state: Callable[[], Session], is_checked: bool
-) -> OptimizedModule:
-    return OptimizedModule(model, method, build, backend, new_state, check_finite=is_checked)
+def _restore(model: nn.Module, build: Build, backend: Backend, rules: Rules, is_checked: bool) -> OptimizedModule:
+    return OptimizedModule(model, build, backend, rules, check_finite=is_checked)
 
 
 def _check_device(model: nn.Module, call: ModelCall) -> None:

@@ -1,0 +1,171 @@
+"""`export`: everything that was captured of an optimised module, as a folder that runs without the model's code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch._subclasses import FakeTensor
+
+from fouriercache.bundle.calls import name_of, parameters_of
+from fouriercache.bundle.folder import check_place, file_of, staged
+from fouriercache.bundle.manifest import MANIFEST, Form, Manifest, ModelFacts, Trajectory
+from fouriercache.bundle.plain import to_plain
+from fouriercache.calls import Binder
+from fouriercache.errors import BundleError, LoweringError, NotCapturedError, TargetError
+from fouriercache.export.steps_table import keys_of, steps_of
+from fouriercache.export.weight_file import WeightFile
+from fouriercache.export.write_form import FormWriter
+from fouriercache.extras import import_extra
+from fouriercache.fingerprints import fingerprint_weights
+from fouriercache.runtime.module import OptimizedModule
+
+Notice = Callable[[str], None]
+"""Told the name of each file that is about to be made."""
+
+Engine = Callable[[str, Path, Sequence[Form], Notice], Any]
+"""Builds what a target needs: given the target's name, the folder with the ONNX files, what they are, and whom to tell.
+
+It writes files to the folder, and returns what the manifest is to say of them, as plain data."""
+
+ENGINES: Mapping[str, Engine] = {}
+"""Kinds of targets, by what stands before the colon of a target's name."""
+
+_PACKAGES = ("fouriercache", "torch", "onnx", "onnxscript", "diffusers")
+
+
+def export(
+    fast: OptimizedModule,
+    path: str | PathLike[str],
+    *,
+    targets: Sequence[str] = ("onnx",),
+    example_inputs: Mapping[str, Any] | Sequence[Mapping[str, Any]] = (),
+    single_graph: bool = True,
+    notice: Notice = lambda _: None,
+) -> Manifest:
+    """Write an optimised module as a bundle: a folder that `load` runs with no model code and no diffusers.
+
+    In it, for each form of call that was captured: one ONNX graph for each step mode, whole and in parts; all graphs
+    share one file of weights, in which each tensor stands once; and `manifest.json`, which says all else. The batch is
+    dynamic where the capture's is. The folder gets its name when all of it is written and checked.
+
+    Args:
+        fast: what `optimize` returned.
+        path: the folder; if there is a bundle already, it is replaced as a whole.
+        targets: "onnx" for the ONNX files, which are always written, and engines to be built from them.
+        example_inputs: keyword arguments of calls whose forms (resolutions) are captured first, one call or several.
+        single_graph: also write the whole method as one graph with one If, for methods that have one.
+        notice: told the name of each file that is about to be made.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        NotCapturedError: nothing was captured, and there are no `example_inputs`.
+        TargetError: a target is not known.
+        BundleError: `path` holds something else, there is no space, or something cannot be said in a manifest.
+        LoweringError: a graph cannot be written in ONNX.
+        MissingExtraError: the extra `onnx` is not installed.
+    """
+    if not isinstance(fast, OptimizedModule):
+        raise BundleError(
+            f"export takes what optimize() returned, and got a {type(fast).__name__}.\n"
+            "  Pass fc.optimize(model, method)."
+        )
+    import_extra("onnx")
+    import_extra("onnxscript")
+    engines = [(target, _engine(target)) for target in targets if target != "onnx"]
+    folder = Path(path)
+    check_place(folder)
+    _check_weights(fast.model)
+    for arguments in [example_inputs] if isinstance(example_inputs, Mapping) else example_inputs:
+        fast.capture(arguments)
+    captured = fast.captured[::-1]
+    if not captured:
+        raise NotCapturedError(
+            "nothing has been captured yet, so there is nothing to export.\n"
+            "  Call the module once, or pass example_inputs= to export()."
+        )
+    with staged(folder) as stage:
+        forms = []
+        with WeightFile(stage) as weights:
+            writer = FormWriter(stage, fast.model, weights, notice)
+            for number, steps in enumerate(captured):
+                prefix = f"form{number}." if number else ""
+                forms.append(writer.write(steps, keys_of(fast.rules, steps), prefix, single=single_graph))
+        plans = {target: to_plain(engine(target, stage, forms, notice)) for target, engine in engines}
+        manifest = _describe(fast, forms, plans, stage)
+        (stage / MANIFEST).write_text(manifest.text(), encoding="utf-8")
+    return manifest
+
+
+def _engine(target: str) -> Engine:
+    kind = target.partition(":")[0]
+    if kind not in ENGINES:
+        known = ", ".join(["onnx", *(f"{name}:..." for name in ENGINES)])
+        raise TargetError(f"there is no target called {target!r}.\n  Use one of: {known}.")
+    return ENGINES[kind]
+
+
+def _check_weights(model: nn.Module) -> None:
+    for name, weight in (*model.named_parameters(), *model.named_buffers()):
+        if weight.is_meta or isinstance(weight, FakeTensor):
+            raise LoweringError(
+                "the model's weights have no values, so there are none to write.\n"
+                f"  where: {name}, on {weight.device}\n"
+                "  Load them, or give random ones: model.to_empty(device='cpu') and an initialisation."
+            )
+
+
+def _describe(fast: OptimizedModule, forms: Sequence[Form], plans: Mapping[str, Any], stage: Path) -> Manifest:
+    rules, model = fast.rules, fast.model
+    places = fast.captured[-1].places
+    floats = [weight.dtype for weight in model.parameters() if weight.is_floating_point()]
+    return Manifest(
+        versions={name: found for name in _PACKAGES if (found := _version(name))},
+        model=ModelFacts(
+            type=f"{type(model).__module__}.{type(model).__qualname__}",
+            config=_config(model),
+            dtype=name_of(floats[0]) if floats else "float32",
+            weights=fingerprint_weights(model),
+        ),
+        method=rules.method,
+        trajectory=Trajectory(
+            num_steps=rules.num_steps,
+            passes_per_step=rules.passes_per_step,
+            direction=rules.direction,
+            timesteps=rules.timesteps,
+            check_finite=fast.check_finite,
+            steps=steps_of(rules, places),
+        ),
+        parameters=parameters_of(Binder(model).signature),
+        forms=tuple(forms),
+        plans=plans,
+        files={path.name: file_of(path) for path in sorted(stage.iterdir())},
+    )
+
+
+def _config(model: nn.Module) -> dict[str, Any]:
+    """The model's configuration, without what is no plain data and what diffusers keeps for itself."""
+    given = getattr(model, "config", None)
+    config = dict(given) if isinstance(given, Mapping) else {}
+    return {str(name): to_plain(value) for name, value in config.items() if name[:1] != "_" and _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        to_plain(value)
+    except BundleError:
+        return False
+    return True
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
