@@ -1,7 +1,7 @@
 """FourierCache: a compiler for diffusion transformers that caches their features between denoising steps."""
 
 from fouriercache import testing
-from fouriercache.calibration import Fit, calibrate
+from fouriercache.calibration import Analysis, Fit, SiteSpectrum, analyze, calibrate
 from fouriercache.calibrations import Calibration
 from fouriercache.codecs import Dense, LowPass, Quantized
 from fouriercache.errors import (
@@ -54,7 +54,17 @@ from fouriercache.presets import (
 )
 from fouriercache.program import Program, Site, TokenGrid
 from fouriercache.runtime.module import OptimizedModule
-from fouriercache.schedules import Accumulated, Decision, FixedSchedule, Growing, Interval, Polynomial, Table, Tapered
+from fouriercache.schedules import (
+    Accumulated,
+    Decision,
+    FixedSchedule,
+    Growing,
+    Interval,
+    PerSite,
+    Polynomial,
+    Table,
+    Tapered,
+)
 from fouriercache.tokens import (
     Age,
     All,
@@ -78,6 +88,7 @@ __all__ = [
     "Accumulated",
     "Age",
     "All",
+    "Analysis",
     "AttentionEntropy",
     "AttentionReceived",
     "BandEnergy",
@@ -118,6 +129,7 @@ __all__ = [
     "OptimizeError",
     "OptimizedModule",
     "PassError",
+    "PerSite",
     "Polynomial",
     "PreconditionError",
     "Program",
@@ -129,6 +141,7 @@ __all__ = [
     "SeaCache",
     "ShortTrajectoryWarning",
     "Site",
+    "SiteSpectrum",
     "SpatialBonus",
     "Spectrum",
     "Table",
@@ -149,6 +162,7 @@ __all__ = [
     "Tuned",
     "UnsupportedModelError",
     "VerifyError",
+    "analyze",
     "calibrate",
     "export",
     "method_from_name",

@@ -186,7 +186,7 @@ def test_the_commands_are_these_and_no_word_shows_the_help():
         assert name in result.output
 
 
-@pytest.mark.parametrize("name", ["demo", "calibrate", "inspect", "doctor"])
+@pytest.mark.parametrize("name", ["demo", "calibrate", "analyze", "inspect", "doctor"])
 def test_the_help_of_a_command_teaches_by_example(name: str):
     result = run(name, "--help")
     assert result.exit_code == 0

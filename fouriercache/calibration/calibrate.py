@@ -13,12 +13,12 @@ from fouriercache.calibration.bench import Bench
 from fouriercache.calibration.checkpoint import Checkpoint
 from fouriercache.calibration.fit import Fit
 from fouriercache.calibration.loop import Loop, Sample
-from fouriercache.calibration.pipelines import denoiser_of, sample_with_pipeline
+from fouriercache.calibration.pipelines import calibration_set
 from fouriercache.calibration.polynomials import fit_polynomial, record_changes
 from fouriercache.calibration.progress import Bars
 from fouriercache.calibrations import Calibration, describe_method
 from fouriercache.checks import check_whole
-from fouriercache.errors import CalibrationError, MethodError
+from fouriercache.errors import MethodError
 from fouriercache.fingerprints import fingerprint_scheduler, fingerprint_weights
 from fouriercache.methods import Method
 from fouriercache.predictors import Calibrated
@@ -88,7 +88,7 @@ def calibrate(
     """
     chosen = method_from_name(method) if isinstance(method, str) else method
     _check_counts(num_steps, probes, trials, refine)
-    denoiser, run, known_scheduler = _calibration_set(model, sample, call, seeds, scheduler, num_steps)
+    denoiser, run, known_scheduler = calibration_set(model, sample, call, seeds, scheduler, num_steps)
     common: dict[str, Any] = {
         "method": describe_method(chosen),
         "num_steps": num_steps,
@@ -136,30 +136,6 @@ def _calibrate_polynomial(
         bars.advance("uncached")
     polynomial, r_squared = fit_polynomial(distances, changes)
     return Calibration(**common, timesteps=timesteps, polynomial=polynomial, r_squared=r_squared)
-
-
-def _calibration_set(
-    model: Any,
-    sample: Sample | None,
-    call: Mapping[str, Any] | None,
-    seeds: Sequence[int],
-    scheduler: Any,
-    num_steps: int,
-) -> tuple[nn.Module, Sample, Any]:
-    """Return the denoiser, the function that samples with one, and the scheduler if it is known."""
-    if isinstance(model, nn.Module):
-        if sample is None or call is not None:
-            raise CalibrationError(
-                f"{type(model).__name__} is a denoiser, and nothing says how to sample with it.\n"
-                "  Pass sample= a function that runs the sampling loop with a given denoiser, or a pipeline and call=."
-            )
-        return model, sample, scheduler
-    if call is None or sample is not None:
-        raise CalibrationError(
-            f"{type(model).__name__} is no module, so it is taken for a pipeline, which needs call= and no sample=.\n"
-            "  Pass call={'prompt': [...]} with the pipeline's arguments, or the denoiser and sample=."
-        )
-    return denoiser_of(model), sample_with_pipeline(model, call, seeds, num_steps), model.scheduler
 
 
 def _check_counts(num_steps: int, probes: int, trials: int, refine: int) -> None:

@@ -1,4 +1,4 @@
-"""A diffusers pipeline and its call arguments as a calibration set."""
+"""A calibration set: a denoiser and a function that samples with it, or a diffusers pipeline and its arguments."""
 
 from __future__ import annotations
 
@@ -16,6 +16,33 @@ from fouriercache.errors import CalibrationError
 _DENOISER = "transformer"
 
 
+def calibration_set(
+    model: Any,
+    sample: Sample | None,
+    call: Mapping[str, Any] | None,
+    seeds: Sequence[int],
+    scheduler: Any,
+    num_steps: int,
+) -> tuple[nn.Module, Sample, Any]:
+    """Return the denoiser, the function that samples with one, and the scheduler if it is known.
+
+    Raises CalibrationError when a denoiser comes without `sample`, a pipeline without `call`, or either with both.
+    """
+    if isinstance(model, nn.Module):
+        if sample is None or call is not None:
+            raise CalibrationError(
+                f"{type(model).__name__} is a denoiser, and nothing says how to sample with it.\n"
+                "  Pass sample= a function that runs the sampling loop with a given denoiser, or a pipeline and call=."
+            )
+        return model, sample, scheduler
+    if call is None or sample is not None:
+        raise CalibrationError(
+            f"{type(model).__name__} is no module, so it is taken for a pipeline, which needs call= and no sample=.\n"
+            "  Pass call={'prompt': [...]} with the pipeline's arguments, or the denoiser and sample=."
+        )
+    return _denoiser_of(model), sample_with_pipeline(model, call, seeds, num_steps), model.scheduler
+
+
 def sample_with_pipeline(pipe: Any, call: Mapping[str, Any], seeds: Sequence[int], num_steps: int) -> Sample:
     """Return a function that calls a copy of the pipeline once for each seed, with a denoiser put into it.
 
@@ -24,7 +51,7 @@ def sample_with_pipeline(pipe: Any, call: Mapping[str, Any], seeds: Sequence[int
 
     Raises CalibrationError when this is no pipeline with a transformer, or there is no seed.
     """
-    denoiser_of(pipe)
+    _denoiser_of(pipe)
     if not seeds:
         raise CalibrationError("No seed, so nothing would be sampled.\n  Pass seeds=(0,) or more.")
     scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
@@ -44,7 +71,7 @@ def sample_with_pipeline(pipe: Any, call: Mapping[str, Any], seeds: Sequence[int
     return sample
 
 
-def denoiser_of(pipe: Any) -> nn.Module:
+def _denoiser_of(pipe: Any) -> nn.Module:
     """Return the pipeline's transformer.
 
     Raises CalibrationError when it has none.

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from fouriercache.cli.analyze import EXAMPLES as ANALYZE
+from fouriercache.cli.analyze import analyze
 from fouriercache.cli.calibrate import EXAMPLES as CALIBRATE
 from fouriercache.cli.calibrate import calibrate
 from fouriercache.cli.demo import EXAMPLES as DEMO
@@ -64,6 +66,7 @@ def _options(
 
 app.command(epilog=DEMO)(demo)
 app.command(epilog=CALIBRATE)(calibrate)
+app.command(epilog=ANALYZE)(analyze)
 app.command(epilog=INSPECT)(inspect)
 app.command(epilog=DOCTOR)(doctor)
 

@@ -12,6 +12,7 @@ from .accumulated import Accumulated
 from .base import Decision, FixedSchedule, Place, Schedule, SiteSchedule, TokenCounts
 from .growing import Growing
 from .interval import Interval
+from .per_site import PerSite
 from .polynomial import Polynomial, Rescaled
 from .table import Table
 from .tapered import Tapered
@@ -22,6 +23,7 @@ __all__ = [
     "FixedSchedule",
     "Growing",
     "Interval",
+    "PerSite",
     "Place",
     "Polynomial",
     "Rescaled",
