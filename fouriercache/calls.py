@@ -18,6 +18,9 @@ from fouriercache.errors import CaptureError
 _TIMESTEP_NAMES = ("timestep", "timesteps", "t", "time", "sigma", "noise_level")
 """Argument names that hold the timestep, in order of preference."""
 
+_SAMPLE_NAMES = ("hidden_states", "x", "sample", "latents")
+"""Argument names that hold what is denoised, whatever stands before them."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -158,36 +161,73 @@ def _is_number(entry: object) -> bool:
 
 
 def find_timestep(paths: Sequence[str], tensors: Sequence[Tensor], asked: str | None) -> int:
-    """Return the index of the tensor leaf that holds the timestep.
+    """Return the index of the tensor leaf that holds the timestep: one for all, for each sample, or for each token.
+
+    A known name goes before one that ends like a known name (`vision_timesteps`), few dimensions before many.
 
     Raises:
         CaptureError: no leaf has a known name, or `asked` names none.
     """
     names = _TIMESTEP_NAMES if asked is None else (asked,)
-    for name in names:
-        if name in paths and tensors[list(paths).index(name)].ndim <= 1:
-            return list(paths).index(name)
+    leaves = [(path, index, tensor.ndim) for index, (path, tensor) in enumerate(zip(paths, tensors, strict=True))]
+    for most in (1, 3):
+        flat = [(path, index) for path, index, rank in leaves if rank <= most]
+        exact = [index for name in names for path, index in flat if path == name]
+        alike = [index for name in names for path, index in flat if path.endswith(f"_{name}")]
+        if exact or alike:
+            return (exact or alike)[0]
     wanted = f"called {asked!r}" if asked else f"with one of the names {', '.join(_TIMESTEP_NAMES)}"
     raise CaptureError(
-        f"found no timestep input: no tensor of at most one dimension {wanted} among {', '.join(paths)}.\n"
+        f"found no timestep input: no tensor of at most three dimensions {wanted} among {', '.join(paths)}.\n"
         "  Pass it to the call as a tensor, or name it: optimize(model, method, timestep_name='...')."
     )
 
 
-def find_sample(paths: Sequence[str], tensors: Sequence[Tensor], asked: str | None) -> int:
-    """Return the index of the tensor leaf that is denoised: the one `asked` for, else the first of three or more dims.
+def find_sample(paths: Sequence[str], tensors: Sequence[Tensor], asked: str | None) -> tuple[int, ...]:
+    """Return the indices of the tensor leaves that are denoised, one or more: a list of samples is one argument.
+
+    It is the argument `asked` for, else the one with a known name, else that of the first leaf of three or more
+    dimensions, where none has so many of the first floating-point leaf of two.
 
     Raises:
         CaptureError: there is none.
     """
-    for index, (path, tensor) in enumerate(zip(paths, tensors, strict=True)):
-        if path == asked or (asked is None and tensor.ndim >= 3 and tensor.is_floating_point()):
-            return index
-    wanted = f"called {asked!r}" if asked else "that is floating point with three or more dimensions"
+    leaves = [(path, _argument(path), tensor) for path, tensor in zip(paths, tensors, strict=True)]
+    dense = [(argument, tensor.ndim) for _, argument, tensor in leaves if tensor.is_floating_point()]
+    if asked is None:
+        named = [name for name in _SAMPLE_NAMES for argument, rank in dense if argument == name and rank >= 2]
+        found = [*named, *(argument for least in (3, 2) for argument, rank in dense if rank >= least)][:1]
+    else:
+        found = [argument for path, argument, _ in leaves if asked in (path, argument)][:1]
+    if found:
+        return tuple(i for i, (_, argument, tensor) in enumerate(leaves) if argument == found[0] and tensor.ndim >= 2)
+    wanted = f"called {asked!r}" if asked else "that is floating point with two or more dimensions"
     raise CaptureError(
         f"found no sample input: no tensor {wanted} among {', '.join(paths) or 'no tensors'}.\n"
         "  Name it: optimize(model, method, sample_name='...')."
     )
+
+
+def _argument(path: str) -> str:
+    return path.partition("[")[0]
+
+
+def find_samples(call: Call, known: Sequence[int], results: Sequence[Tensor | None]) -> frozenset[int]:
+    """Return the indices of all tensors that are denoised, given those whose names tell.
+
+    A model of several modalities (video and sound) returns what is to be taken from each. So an input that is the only
+    one of a further result's shape is one of them.
+    """
+    found = set(known)
+    for result in results[len(known) :]:
+        if result is not None and result.ndim >= 3 and result.is_floating_point():
+            alike = [
+                i
+                for i, tensor in enumerate(call.tensors)
+                if i not in found and tensor.is_floating_point() and str(tensor.shape[1:]) == str(result.shape[1:])
+            ]
+            found |= set(alike) if len(alike) == 1 else set()
+    return frozenset(found)
 
 
 def describe(tensors: Sequence[Tensor], paths: Sequence[str]) -> str:

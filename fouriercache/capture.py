@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.export import Dim
 from torch.utils import _pytree as pytree
 
+from fouriercache.assembly import Assembled, assemble
 from fouriercache.calls import Binder, Call, find_sample, find_timestep
 from fouriercache.errors import CaptureError, TrajectoryError
-from fouriercache.program import Input, NoMatch, Output, Program, Role, sizes_of
-from fouriercache.tracing import first_line, guards_of, hold, trace_call, trace_fixed
+from fouriercache.program import NoMatch, Program
+from fouriercache.questions import Questions, Recording, record
+from fouriercache.tracing import Traced, first_line, hold, trace_call, trace_fixed
 from fouriercache.verification import compare_outputs, run_model
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ class Capture:
         constants: results that are not tensors, by position.
         least_batch: the smallest dynamic size that is served; torch.export itself assumes 2.
         guards: sympy relations of the dynamic sizes under which torch.export took the paths it took.
+        questions: what the model asked of its inputs in Python; None if it asked nothing.
         is_verified: whether the program was compared with the model on the call it was captured from.
     """
 
@@ -47,6 +50,7 @@ class Capture:
     constants: Mapping[int, Any]
     least_batch: int = 2
     guards: tuple[Any, ...] = ()
+    questions: Questions | None = None
     is_verified: bool = False
 
     def serves(self, call: Call) -> bool:
@@ -55,6 +59,19 @@ class Capture:
 
     def dynamic_sizes(self, call: Call) -> tuple[int, ...] | None:
         """The call's dynamic sizes, in order of first use; None when the program was not made for such a call."""
+        sizes = self._sizes_of(call)
+        if sizes is None or (self.questions is not None and not self.questions.hold(call.tensors)):
+            return None
+        return sizes
+
+    def differing_question(self, call: Call) -> tuple[str, bool] | None:
+        """What alone keeps the program from serving the call: the line that asks, and whether steps differ in it."""
+        if self.questions is None or self._sizes_of(call) is None:
+            return None
+        found = self.questions.other(call.tensors)
+        return None if found is None else (self.questions.answers[found].where, self.questions.changing[found])
+
+    def _sizes_of(self, call: Call) -> tuple[int, ...] | None:
         if call.key != self.key or len(call.tensors) != len(self.shapes):
             return None
         sizes: dict[str, int] = {}
@@ -67,7 +84,9 @@ class Capture:
                         return None
                 elif size != wanted:
                     return None
-        return tuple(sizes.values()) if hold(self.guards, tuple(sizes.items())) else None
+        if not hold(self.guards, tuple(sizes.items())):
+            return None
+        return tuple(sizes.values())
 
     def agrees(
         self,
@@ -75,11 +94,13 @@ class Capture:
         arguments: Mapping[str, Any],
         call: Call,
         run: Callable[[Sequence[Tensor]], Sequence[Tensor]] | None = None,
+        recording: Recording | None = None,
     ) -> bool:
         """Run program and model on one call that the program serves, and compare them.
 
         Args:
             run: runs the program; when None, with the weights it was captured with.
+            recording: what the model gives, if that is known already.
 
         Returns:
             Whether there was anything finite to compare.
@@ -88,7 +109,7 @@ class Capture:
             CaptureError: they differ.
             Exception: the model itself refuses these inputs.
         """
-        want = run_model(model, arguments)
+        want = run_model(model, arguments) if recording is None else recording.outputs
         try:
             with torch.no_grad():
                 have = pytree.tree_leaves(
@@ -142,7 +163,7 @@ def capture(
     """
     check_eval_mode(model)
     call = Binder(model).flatten(arguments)
-    sample = find_sample(call.paths, call.tensors, sample_name)
+    samples = find_sample(call.paths, call.tensors, sample_name)
     timestep = find_timestep(call.paths, call.tensors, timestep_name)
     if verify and not call.tensors[timestep].isfinite().all():
         raise TrajectoryError(
@@ -150,18 +171,24 @@ def capture(
             f"  where: {call.paths[timestep]}\n"
             "  Look for NaN or inf in the scheduler's timesteps; pass at least one value."
         )
-    found: Capture | NoMatch = fixed or _capture_any_batch(model, arguments, call, sample, timestep)
-    if isinstance(found, Capture) and verify:
+    # Before it is traced: what the model makes once and keeps must not be made of torch.export's fake tensors.
+    recording = record(model, arguments, run_model) if verify else None
+
+    def to_capture(traced: Traced) -> Capture:
+        return _of_call(call, assemble(traced, call, samples, timestep))
+
+    found: Capture | NoMatch = fixed or _capture_any_batch(model, arguments, call, samples[0], recording, to_capture)
+    if isinstance(found, Capture) and recording is not None:
         try:
-            found = replace(found, is_verified=found.agrees(model, arguments, call))
+            found = replace(found, is_verified=found.agrees(model, arguments, call, recording=recording))
         except CaptureError as error:
             found = _no_dynamic_batch(error)
     if isinstance(found, NoMatch):
         reason = found
-        found = _to_program(trace_fixed(model, arguments, has_values=verify), call, sample, timestep)
+        found = to_capture(trace_fixed(model, arguments, recording))
         found.program.refuse("capture", reason)
-        if verify:
-            found = replace(found, is_verified=found.agrees(model, arguments, call))
+        if recording is not None:
+            found = replace(found, is_verified=found.agrees(model, arguments, call, recording=recording))
     if verify and is_finite and not found.is_verified:
         raise CaptureError(
             f"{type(model).__name__} itself gives nothing but NaN or inf on these inputs, so there is nothing to "
@@ -169,6 +196,12 @@ def capture(
             "  Look for NaN or inf in the inputs and weights, and for an overflow of the dtype."
         )
     return found
+
+
+def _of_call(call: Call, made: Assembled) -> Capture:
+    tensors = call.tensors
+    dtypes, devices = tuple(t.dtype for t in tensors), tuple(t.device for t in tensors)
+    return Capture(key=call.key, paths=call.paths, dtypes=dtypes, devices=devices, **vars(made))
 
 
 def check_eval_mode(model: nn.Module) -> None:
@@ -193,7 +226,12 @@ def _no_dynamic_batch(error: Exception) -> NoMatch:
 
 
 def _capture_any_batch(
-    model: nn.Module, arguments: Mapping[str, Any], call: Call, sample: int, timestep: int
+    model: nn.Module,
+    arguments: Mapping[str, Any],
+    call: Call,
+    sample: int,
+    recording: Recording | None,
+    to_capture: Callable[[Traced], Capture],
 ) -> Capture | NoMatch:
     """Capture with a dynamic batch, or say why that cannot be done.
 
@@ -207,7 +245,9 @@ def _capture_any_batch(
     size = max(batch, 2)
     shapes = pytree.tree_map(lambda leaf: {0: Dim.AUTO} if _leads(leaf, size) else None, example)
     try:
-        found = _to_program(trace_call(model, example, shapes), call, sample, timestep)
+        if batch == 1 and recording is not None:
+            recording = record(model, example, run_model)  # two samples answer otherwise than one
+        found = to_capture(trace_call(model, example, shapes, recording))
     except Exception as error:  # noqa: BLE001  # torch.export raises many unrelated types for one cause
         logger.info("dynamic batch refused: %s", error)
         return _no_dynamic_batch(error)
@@ -224,70 +264,3 @@ def _capture_any_batch(
 def _leads(leaf: Any, size: int) -> bool:
     """Whether a leaf is a tensor whose first dimension has this size: taken for the batch."""
     return isinstance(leaf, Tensor) and leaf.ndim > 0 and leaf.shape[0] == size
-
-
-def _to_program(exported: torch.export.ExportedProgram, call: Call, sample: int, timestep: int) -> Capture:
-    module = exported.module(check_guards=False)
-    if not isinstance(module, fx.GraphModule):
-        raise CaptureError(f"torch.export returned a {type(module).__name__} instead of a GraphModule")
-    graph = fx.Graph()
-    mapping: dict[fx.Node, fx.Node] = {}
-    output = graph.graph_copy(module.graph, mapping)
-    attributes: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    names = set(exported.state_dict) | {name for name, _ in module.named_buffers()}
-    for position, node in enumerate(graph.find_nodes(op="get_attr")):
-        path = str(node.target)
-        value = _attribute(module, path)
-        node.target = f"subgraph_{position}" if isinstance(value, fx.GraphModule) else f"weight_{position}"
-        attributes[node.target] = value
-        node.meta["source"] = path
-        if path in names and isinstance(value, Tensor):
-            sources[node.target] = path
-    for node in graph.find_nodes(op="call_function", target=torch.ops.aten._assert_tensor_metadata.default):
-        node.meta.setdefault("val", None)  # export gives these no value when they stem from a decomposition
-    inputs = _read_inputs(graph, call, sample, timestep)
-    leaves = list(output) if isinstance(output, list | tuple) else [output]
-    constants = {i: leaf for i, leaf in enumerate(leaves) if not isinstance(leaf, fx.Node)}
-    results = tuple(leaf for leaf in leaves if isinstance(leaf, fx.Node))
-    graph.output(results)
-    program = Program(
-        graph, attributes, sources, inputs, tuple(Output(f"result_{i}", "result") for i in range(len(results)))
-    )
-    program.verify()
-    shapes = tuple(sizes_of(node.meta["val"]) for node in program.placeholders)
-    return Capture(
-        program=program,
-        key=call.key,
-        paths=call.paths,
-        shapes=shapes,
-        dtypes=tuple(t.dtype for t in call.tensors),
-        devices=tuple(t.device for t in call.tensors),
-        out_spec=exported.call_spec.out_spec,
-        constants=constants,
-        guards=guards_of(exported),
-    )
-
-
-def _read_inputs(graph: fx.Graph, call: Call, sample: int, timestep: int) -> tuple[Input, ...]:
-    """Give every tensor placeholder its role, and drop the placeholders of constants."""
-    inputs: list[Input] = []
-    for node in list(graph.find_nodes(op="placeholder")):
-        if not isinstance(node.meta.get("val"), Tensor):
-            if node.users:
-                raise CaptureError(f"input {node.name} is not a tensor, yet the graph computes with it")
-            graph.erase_node(node)
-            continue
-        index = len(inputs)
-        role: Role = "sample" if index == sample else "timestep" if index == timestep else "conditioning"
-        inputs.append(Input(node.name, role))
-    if len(inputs) != len(call.tensors):
-        raise CaptureError(f"the graph has {len(inputs)} tensor inputs, the call {len(call.tensors)}")
-    return tuple(inputs)
-
-
-def _attribute(module: nn.Module, path: str) -> Any:
-    value: Any = module
-    for part in path.split("."):
-        value = getattr(value, part)
-    return value

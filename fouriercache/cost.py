@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._higher_order_ops.flex_attention import flex_attention
 
 from fouriercache.program import Program, tensor_of, value_of
 
@@ -93,7 +94,8 @@ def _changes_type(node: fx.Node) -> bool:
 
 
 def _flops(node: fx.Node) -> int:
-    out = tensor_of(node)
+    value = value_of(node)
+    out = value[0] if node.target is flex_attention else tensor_of(node)
     if out is None:
         return 0
     first, second = (tensor_of(argument) for argument in [*node.args, None, None][:2])
@@ -105,7 +107,7 @@ def _flops(node: fx.Node) -> int:
         return 2 * _size(out) * hinted(second.shape[-1])
     if node.target in _CONVOLUTIONS:
         return 2 * _size(out) * math.prod(hinted(n) for n in second.shape[1:])
-    if node.target is aten.scaled_dot_product_attention.default:
+    if node.target in (aten.scaled_dot_product_attention.default, flex_attention):
         # Query times keys, and weights times values: the head sizes of the two may differ.
         scores = _size(first) // hinted(first.shape[-1]) * hinted(second.shape[-2])
         return 2 * scores * (hinted(first.shape[-1]) + hinted(out.shape[-1]))

@@ -72,7 +72,7 @@ class WeightsError(OptimizeError, OSError):
 
 
 class RecaptureWarning(UserWarning):
-    """The model is captured again and again because a Python number in its calls changes."""
+    """The model is captured again and again: a Python number in its calls changes, or what it asks of its inputs."""
 
 
 class ShortTrajectoryWarning(UserWarning):

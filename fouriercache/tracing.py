@@ -4,54 +4,101 @@ from __future__ import annotations
 
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._subclasses import FakeTensor
+from torch.utils import _pytree as pytree
+from torch.utils._pytree import TreeSpec
 
 from fouriercache.calls import describe
 from fouriercache.errors import CaptureError
-from fouriercache.verification import run_model
+from fouriercache.questions import Answer, Answering, Recording
 
 
-def trace_call(model: nn.Module, arguments: Mapping[str, Any], shapes: Any = None) -> torch.export.ExportedProgram:
+@dataclass(frozen=True)
+class Traced:
+    """What torch.export made of one call.
+
+    Attributes:
+        exported: returns the leaves of the model's output, then the tensors that were asked.
+        out_spec: of the model's output.
+        told: what the model was told when it asked, one answer for each tensor.
+    """
+
+    exported: torch.export.ExportedProgram
+    out_spec: TreeSpec
+    told: tuple[Answer, ...] = ()
+
+
+def trace_call(
+    model: nn.Module, arguments: Mapping[str, Any], shapes: Any = None, recording: Recording | None = None
+) -> Traced:
     """Export the model for calls like `model(**arguments)`, free of calls that change their inputs.
 
     Args:
         shapes: torch.export's `dynamic_shapes`; None fixes every size.
+        recording: a run of the model on `arguments`; what it asks of its tensors in Python is answered from it.
 
     Raises:
         Exception: whatever torch.export raises, of many unrelated types for one cause.
     """
-    with torch.no_grad():
-        exported = torch.export.export(model, (), dict(arguments), dynamic_shapes=shapes, strict=False)
-        if any(_mutates(node) for node in exported.graph.nodes):
-            with warnings.catch_warnings():
-                # torch 2.13 copies its own tree specs in a form that it warns of itself
-                warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
+    answering = Answering(model, recording) if recording is not None and recording.answers else None
+    traced = model if answering is None else answering.module
+    with torch.no_grad(), _attributes_kept(model):
+        # A trace that fails leaves marks on the tensors it saw as dynamic, which the next trace would believe.
+        fresh = pytree.tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, dict(arguments))
+        with warnings.catch_warnings():
+            # such attributes are put back
+            warnings.filterwarnings("ignore", message="The tensor attribute", category=UserWarning)
+            # torch 2.13 copies its own tree specs in a form that it warns of itself
+            warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
+            exported = torch.export.export(traced, (), fresh, dynamic_shapes=shapes, strict=False)
+            out_spec = exported.call_spec.out_spec
+            if any(_mutates(node) for node in exported.graph.nodes):
                 exported = exported.run_decompositions({})
-    return exported
+    if answering is None:
+        return Traced(exported, out_spec)
+    return Traced(exported, out_spec.child(0), answering.told)
 
 
-def trace_fixed(
-    model: nn.Module, arguments: Mapping[str, Any], *, has_values: bool = True
-) -> torch.export.ExportedProgram:
+@contextmanager
+def _attributes_kept(model: nn.Module) -> Iterator[None]:
+    """Undo what tracing left in the modules' attributes: a table that a model makes at its first call is fake then."""
+    before = [(module, dict(vars(module))) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, attributes in before:
+            for name, value in list(vars(module).items()):
+                if attributes.get(name) is not value and _is_fake(value):
+                    if name in attributes:
+                        vars(module)[name] = attributes[name]
+                    else:
+                        del vars(module)[name]
+
+
+def _is_fake(value: object) -> bool:
+    return any(isinstance(leaf, FakeTensor) for leaf in pytree.tree_leaves(value))
+
+
+def trace_fixed(model: nn.Module, arguments: Mapping[str, Any], recording: Recording | None) -> Traced:
     """Export for the very shapes of `arguments`.
 
     Args:
-        has_values: whether the model can be run on them.
+        recording: a run of the model on them; None when it cannot be run on them.
 
     Raises:
         CaptureError: torch.export cannot trace the model; names the model's line.
-        Exception: the model itself refuses these inputs; its own error, with a note.
     """
     try:
-        return trace_call(model, arguments)
+        return trace_call(model, arguments, recording=recording)
     except Exception as error:
-        if has_values:
-            run_model(model, arguments)  # an error of the caller's is not blamed on the model's code
         raise CaptureError(
             f"torch.export cannot trace {type(model).__name__}: {first_line(error)}\n"
             f"  where: {_user_frame(error)}\n"

@@ -53,9 +53,9 @@ class Plain(nn.Module):
         return hidden_states * timestep.float()[:, None, None, None]
 
 
-class BranchesOnValues(Mlp):
+class ReadsAddresses(Mlp):
     def forward(self, hidden_states, timestep):
-        if float(timestep[0]) > 500:
+        if hidden_states.data_ptr() == 0:
             return super().forward(hidden_states, timestep)
         return hidden_states
 
@@ -78,9 +78,9 @@ def test_refuses_a_model_without_sites(model, site):
         fast(noise(size=8), torch.tensor([900, 900]))
 
 
-def test_refuses_a_model_that_branches_on_values_and_names_the_line():
-    fast = fc.optimize(BranchesOnValues().eval(), METHOD)
-    with pytest.raises(fc.CaptureError, match=says("BranchesOnValues", "test_bad_input.py", "if float(", "traceable")):
+def test_refuses_a_model_that_cannot_be_traced_and_names_the_line():
+    fast = fc.optimize(ReadsAddresses().eval(), METHOD)
+    with pytest.raises(fc.CaptureError, match=says("ReadsAddresses", "test_bad_input.py", "data_ptr", "traceable")):
         fast(noise(), torch.tensor([900, 900]))
 
 

@@ -51,10 +51,17 @@ class FormWriter:
             single: whether to write the single-graph form, too.
 
         Raises:
-            LoweringError: a program cannot be written in ONNX, or ONNX's checker refuses it.
+            LoweringError: a program cannot be written in ONNX, ONNX's checker refuses it, or the model asks its inputs.
             BundleError: something of the capture cannot be said in a manifest.
             OSError: a file cannot be written.
         """
+        questions = steps.capture.questions
+        if questions is not None:
+            raise LoweringError(
+                "the model asks in Python for values of its inputs, and a bundle has no Python that could ask a later "
+                f"call the same.\n  where: {questions.answers[0].where}\n"
+                "  Serve it from Python (fc.optimize), or write that line with tensors alone."
+            )
         names = size_names(steps.capture.program)
         modes: list[ModeParts] = []
         for mode, refreshed in keys:

@@ -47,7 +47,7 @@ class BlockGraph:
 
     @cached_property
     def outputs(self) -> list[fx.Node]:
-        """Token streams that leave the block: tensors of three or more dimensions that other nodes read.
+        """Token streams that leave the block: tensors of two or more dimensions that other nodes read.
 
         A stream depends on the sample; what does not (a mask, an embedding of the timestep) is conditioning.
         """
@@ -59,7 +59,7 @@ class BlockGraph:
                 leaves
                 and node in self._moving
                 and tensor is not None
-                and tensor.ndim >= 3
+                and tensor.ndim >= 2
                 and tensor.is_floating_point()
             ):
                 found.append(node)

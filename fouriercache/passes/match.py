@@ -7,6 +7,7 @@ from collections.abc import Callable, Container, Iterable
 
 import torch
 from torch import fx
+from torch._higher_order_ops.flex_attention import flex_attention
 
 from fouriercache.program import Program, tensor_of
 
@@ -30,6 +31,7 @@ _ATTENTION = {
     aten.scaled_dot_product_attention.default,
     aten._scaled_dot_product_flash_attention_for_cpu.default,
     aten._scaled_dot_product_efficient_attention.default,
+    flex_attention,
 }
 _MATMULS = {
     aten.linear.default, aten.matmul.default, aten.mm.default, aten.addmm.default, aten.bmm.default,

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch._higher_order_ops.flex_attention import flex_attention
 
 from fouriercache.passes.base import Pass
 from fouriercache.passes.edit import replace_uses
@@ -64,7 +65,7 @@ def is_pure(node: fx.Node) -> bool:
     """Whether a call gives the same for the same arguments and does nothing else."""
     target = node.target
     if not isinstance(target, torch._ops.OpOverload):
-        return not isinstance(target, torch._ops.HigherOrderOperator)
+        return not isinstance(target, torch._ops.HigherOrderOperator) or target is flex_attention
     if target._schema.is_mutable:
         return False
     return torch.Tag.nondeterministic_seeded not in target.tags or _is_dry(node, target)

@@ -54,20 +54,73 @@ def follow(output: fx.Node, window: _Window | None, block: BlockGraph) -> Stream
     residuals: list[Residual] = []
     node = output
     while True:
-        node, window = _to_add(node, window, block.nodes)
+        node, window, found = _climb(node, window, block)
+        residuals += found
         if node not in block.nodes:
             return Stream(output, node, tuple(residuals), None, window)
+        parted = _whole_of_parts(node, block) if window is None else None
+        if parted is not None:
+            node, found = parted
+            residuals += found
+            continue
         if node.target in _ADDS:
-            step = _step_up(node, block)
-            if step is not None:
-                node, residual = step
-                residuals += [residual] if residual is not None else []
-                continue
             reason = "an add whose operands are not a stream and a branch computed from it"
         else:
             reason = f"a {getattr(node.target, '__name__', node.target)}"
         broken = NoMatch(f"{block.path}: the spine of {output.name} ends at {reason}", node.name)
         return Stream(output, None, tuple(residuals), broken, window)
+
+
+def _climb(node: fx.Node, window: _Window | None, block: BlockGraph) -> tuple[fx.Node, _Window | None, list[Residual]]:
+    """Walk up as far as the stream is one value: through adds, and products with what does not depend on the sample."""
+    residuals: list[Residual] = []
+    while True:
+        node, window = _to_add(node, window, block.nodes)
+        if node not in block.nodes:
+            return node, window, residuals
+        step = _step_up(node, block) if node.target in _ADDS else _unscaled(node, block)
+        if step is None:
+            return node, window, residuals
+        node, residual = step
+        residuals += [residual] if residual is not None else []
+
+
+def _unscaled(node: fx.Node, block: BlockGraph) -> tuple[fx.Node, None] | None:
+    """The stream in a product with a mask or another factor that does not depend on the sample."""
+    if node.target is not aten.mul.Tensor:
+        return None
+    moving = [n for n in node.args if isinstance(n, fx.Node) and block.moves(n) and _has_rank(n, node)]
+    return (moving[0], None) if len(moving) == 1 and len(node.all_input_nodes) == 2 else None
+
+
+def _whole_of_parts(cat: fx.Node, block: BlockGraph) -> tuple[fx.Node, list[Residual]] | None:
+    """The value above a concatenation whose operands are its parts again, each with residuals of its own.
+
+    So a model treats some tokens (a history, a text) otherwise than the rest for a part of a block.
+    """
+    value = tensor_of(cat)
+    if cat.target is not aten.cat.default or value is None:
+        return None
+    dim = cat.args[1] if len(cat.args) > 1 else cat.kwargs.get("dim", 0)
+    if not isinstance(dim, int):
+        return None
+    residuals: list[Residual] = []
+    wholes, stop = set[fx.Node](), 0
+    for operand in cat.all_input_nodes:
+        whole, window, found = _climb(operand, None, block)
+        if window is None or (window.dim, window.start) != (dim % value.ndim, stop):
+            return None
+        stop = window.stop
+        wholes.add(whole)
+        residuals += found
+    if len(wholes) != 1 or value.shape[dim] != stop or str(value.shape) != str(_shape_of(*wholes)):
+        return None
+    return wholes.pop(), residuals
+
+
+def _shape_of(node: fx.Node) -> object:
+    tensor = tensor_of(node)
+    return None if tensor is None else tensor.shape
 
 
 def _to_add(node: fx.Node, window: _Window | None, within: Container[fx.Node] | None) -> tuple[fx.Node, _Window | None]:

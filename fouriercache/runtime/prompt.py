@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fouriercache.errors import TrajectoryError
+from fouriercache.questions import Questions
 from fouriercache.runtime.conditioning import Remembered
 
 _PROMPTS = ("encoder_hidden_states", "class_labels", "pooled_projection", "prompt_embeds", "text_embeds")
@@ -34,6 +35,23 @@ def check_prompt(names: Sequence[str], before: Remembered, now: Sequence[Tensor]
             "  changes its prompt on the way, prepare(timesteps): steps are then told by their timesteps alone. If\n"
             "  these are two passes of a step, open a cache_context for each."
         )
+
+
+def check_answers(before: Questions | None, now: Questions | None) -> None:
+    """Raise TrajectoryError when the model asks its inputs in mid-trajectory and is answered otherwise than before.
+
+    It then runs other code, and the kept features are those of the code before.
+    """
+    if before is None or now is None or before is now or before.agrees(now):
+        return
+    pairs = zip(before.answers, now.answers, strict=False)
+    where = next((new.where for old, new in pairs if not old.agrees(new)), now.answers[0].where)
+    raise TrajectoryError(
+        "Inputs changed in mid-trajectory so that the model takes another path.\n"
+        f"  where: {where}\n"
+        "  If a new request begins there, reset() before it. If these are two passes of a step, open a cache_context\n"
+        "  for each."
+    )
 
 
 def _is_prompt(name: str) -> bool:

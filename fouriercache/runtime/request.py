@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from fouriercache.calls import Call as ModelCall
 from fouriercache.calls import detached, form_of
 from fouriercache.errors import TrajectoryError
+from fouriercache.questions import Questions
 from fouriercache.runtime.call import Call, read_timesteps
 from fouriercache.runtime.check_finite import check_finite
 from fouriercache.runtime.conditioning import Hoisted, Remembered, bytes_of
 from fouriercache.runtime.probe import Look
-from fouriercache.runtime.prompt import check_prompt
+from fouriercache.runtime.prompt import check_answers, check_prompt
 from fouriercache.runtime.session import Plan, Position, Session
 from fouriercache.runtime.stepper import Outcome, Stepper
 from fouriercache.runtime.untraced import untraced
@@ -32,15 +33,15 @@ class _Pass:
     """What one pass of a trajectory holds.
 
     `ring` has what is kept of each site, by column, newest first. A step that computes the site puts one in front and
-    drops those that nothing reads at their age; no tensor is copied. `states` has what else the step's graphs hand on,
-    by name: for an adaptive schedule the indicator of the last step. `hoisted` is kept for each step mode, and for the
-    probe.
+    drops those that nothing reads at their age; no tensor is copied. `states` has what else graphs hand on, by name (an
+    adaptive schedule's indicator). `hoisted` is kept for each step mode, and for the probe.
     """
 
     ring: dict[str, list[Tensor]] = field(default_factory=dict)
     states: dict[str, Tensor] = field(default_factory=dict)
     hoisted: dict[ModeKey | str, Hoisted] = field(default_factory=dict)
     conditioning: Remembered | None = None
+    questions: Questions | None = None
 
     def features(self) -> list[Tensor]:
         """All that is kept of earlier steps."""
@@ -52,8 +53,7 @@ class Request:
 
     Gradients flow through the step that is called, not through the features kept of earlier ones.
 
-    Attributes that it lacks are the model's own, and for `isinstance` it is of the model's class: a pipeline takes it
-    in the model's place.
+    Attributes that it lacks are the model's own, and for `isinstance` it is of the model's class, for pipelines' sake.
 
     Made by `fast.new_session()`; `fast(...)` itself uses one of its own for each thread.
     """
@@ -127,12 +127,12 @@ class Request:
             return looks[0].distance
 
         plan = self._session.plan(asked, measure, stepper.places)
-        if plan.drop_history:
-            # A weight changed through `.data` leaves no trace that could be checked in each call.
+        if plan.drop_history:  # a weight changed through `.data` leaves no trace that could be checked in each call
             stepper = self._find_stepper(call, arguments, True)
         else:
             self._check_hooks()
         state = _Pass() if plan.drop_history else self._passes.get(plan.position.pass_key, _Pass())
+        check_answers(state.questions, stepper.steps.capture.questions)
         if not looks:
             self._forget_other_conditioning(stepper, state, conditioning)
             if stepper.probe is not None:
@@ -147,8 +147,7 @@ class Request:
         self._session.commit(plan, products)
         self._position = plan.position
         self._commit(plan, state, outcome, stepper)
-        for look in looks:
-            state.states.update(look.states)
+        state.states.update({name: value for look in looks for name, value in look.states.items()})
         self._sample, self._conditioning = Remembered.of(sample), Remembered.of(conditioning)
         self._last = call.paths, asked.signature, stepper
         return stepper.rebuild(outcome.results)
@@ -159,9 +158,9 @@ class Request:
             self._session.begin(self._asked(self._last[2], call)[0])
 
     def _asked(self, stepper: Stepper, call: ModelCall) -> tuple[Call, tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """What the session must know of a call; its sample, its conditioning."""
+        """What the session must know of a call; its samples, its conditioning."""
         named = stepper.named(call)
-        sample = (named[stepper.sample_name],)
+        sample = tuple(named[name] for name in stepper.sample_names)
         conditioning = tuple(named[name] for name in stepper.conditioning_names)
         asked = Call(
             timestep=tuple(float(value) for value in named[stepper.stamp_name].detach().reshape(-1).tolist()),
@@ -176,6 +175,7 @@ class Request:
         if plan.drop_history:
             self._passes.clear()
         self._passes[plan.position.pass_key] = state
+        state.questions = stepper.steps.capture.questions
         for name, value in outcome.values.items():
             kept = state.ring.setdefault(name, [])
             kept.insert(0, *detached((value,)))

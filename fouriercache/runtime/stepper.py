@@ -44,7 +44,8 @@ class Stepper:
         program = steps.capture.program
         self._names = tuple(given.name for given in program.inputs)
         roles = {given.role: given.name for given in program.inputs}
-        self.sample_name, self.stamp_name = roles["sample"], roles["timestep"]
+        self.sample_names = tuple(given.name for given in program.inputs if given.role == "sample")
+        self.stamp_name = roles["timestep"]
         self.conditioning_names = tuple(given.name for given in program.inputs if given.role == "conditioning")
         self.depths: dict[str, int] = {}
         for slot in steps.canonical.slots.values():

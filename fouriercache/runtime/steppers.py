@@ -97,6 +97,7 @@ class Steppers:
     def capture(self, call: Call, arguments: Mapping[str, Any], fixed: NoMatch | None = None) -> Stepper:
         """Capture for calls like this one, whatever is there already; with `fixed`, for this batch size alone."""
         self._warn_of_numbers(call)
+        self._check_questions(call)
         stepper = self._build(arguments, fixed)
         sizes = stepper.dynamic_sizes(call)
         is_verified = stepper.steps.capture.is_verified and sizes is not None
@@ -121,6 +122,25 @@ class Steppers:
                 f"argument {found[0]} of {type(self._model).__name__} has had the values {', '.join(found[1])}, and "
                 "each was captured anew: a graph holds a Python number as a constant.\n"
                 "  Pass it as a tensor if it changes from step to step.",
+                RecaptureWarning,
+                stacklevel=2,
+            )
+
+    def _check_questions(self, call: Call) -> None:
+        """Raise CaptureError when the model decides in each step anew which code to run; warn when prompts do."""
+        found = [asked for kept in self._kept if (asked := kept.steps.capture.differing_question(call)) is not None]
+        steps = [where for where, is_changing in found if is_changing]
+        if len(steps) >= _MANY_VALUES:
+            raise CaptureError(
+                f"{type(self._model).__name__} asks in Python for values that change from step to step, so one graph "
+                f"cannot serve a trajectory.\n  where: {steps[0]}\n"
+                "  Write that line with tensors alone (torch.where, a dense mixture of experts), or do not cache it."
+            )
+        if len(found) >= _MANY_VALUES:
+            warnings.warn(
+                f"{type(self._model).__name__} asks in Python for values of its inputs, and was captured anew for each "
+                f"of {len(found) + 1} answers.\n  where: {found[0][0]}\n"
+                "  Pass inputs that answer alike: prompts padded to one length, masks of one form.",
                 RecaptureWarning,
                 stacklevel=2,
             )
