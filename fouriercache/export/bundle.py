@@ -17,7 +17,9 @@ from fouriercache.bundle.manifest import MANIFEST, Form, Manifest, ModelFacts, T
 from fouriercache.bundle.plain import to_plain
 from fouriercache.calls import Binder
 from fouriercache.errors import BundleError, LoweringError, NotCapturedError, TargetError
+from fouriercache.export.engine import Engine, Job
 from fouriercache.export.steps_table import keys_of, steps_of
+from fouriercache.export.tensorrt.bundle_plans import plans_for
 from fouriercache.export.weight_file import WeightFile
 from fouriercache.export.write_form import FormWriter
 from fouriercache.extras import import_extra
@@ -27,13 +29,11 @@ from fouriercache.runtime.module import OptimizedModule
 Notice = Callable[[str], None]
 """Told the name of each file that is about to be made."""
 
-Engine = Callable[[str, Path, Sequence[Form], Notice], Any]
-"""Builds what a target needs: given the target's name, the folder with the ONNX files, what they are, and whom to tell.
+Progress = Callable[[str, float], None]
+"""Told the name of an engine's file and how much of it is done, 0 to 1."""
 
-It writes files to the folder, and returns what the manifest is to say of them, as plain data."""
-
-ENGINES: Mapping[str, Engine] = {}
-"""Kinds of targets, by what stands before the colon of a target's name."""
+ENGINES: Mapping[str, Callable[[str, Sequence[int]], Engine]] = {"tensorrt": plans_for}
+"""Kinds of targets, by what stands before the colon of a target's name. Each says before all work what it cannot do."""
 
 _PACKAGES = ("fouriercache", "torch", "onnx", "onnxscript", "diffusers")
 
@@ -45,7 +45,9 @@ def export(
     targets: Sequence[str] = ("onnx",),
     example_inputs: Mapping[str, Any] | Sequence[Mapping[str, Any]] = (),
     single_graph: bool = True,
+    batches: tuple[int, int, int] = (1, 2, 8),
     notice: Notice = lambda _: None,
+    progress: Progress = lambda *_: None,
 ) -> Manifest:
     """Write an optimised module as a bundle: a folder that `load` runs with no model code and no diffusers.
 
@@ -59,17 +61,19 @@ def export(
         targets: "onnx" for the ONNX files, which are always written, and engines to be built from them.
         example_inputs: keyword arguments of calls whose forms (resolutions) are captured first, one call or several.
         single_graph: also write the whole method as one graph with one If, for methods that have one.
+        batches: (least, typical, most) batch sizes that engines are built for; guidance in one batch doubles them.
         notice: told the name of each file that is about to be made.
+        progress: told the name of an engine's file and how much of it is done, 0 to 1.
 
     Returns:
         The manifest.
 
     Raises:
         NotCapturedError: nothing was captured, and there are no `example_inputs`.
-        TargetError: a target is not known.
+        TargetError: a target is not known, or cannot be built for here.
         BundleError: `path` holds something else, there is no space, or something cannot be said in a manifest.
-        LoweringError: a graph cannot be written in ONNX.
-        MissingExtraError: the extra `onnx` is not installed.
+        LoweringError: a graph cannot be written in ONNX, or an engine not be built of it.
+        MissingExtraError: the extra `onnx` is not installed, or the one that a target needs.
     """
     if not isinstance(fast, OptimizedModule):
         raise BundleError(
@@ -78,7 +82,7 @@ def export(
         )
     import_extra("onnx")
     import_extra("onnxscript")
-    engines = [(target, _engine(target)) for target in targets if target != "onnx"]
+    engines = [(target, _engine(target, batches)) for target in targets if target != "onnx"]
     folder = Path(path)
     check_place(folder)
     _check_weights(fast.model)
@@ -97,18 +101,20 @@ def export(
             for number, steps in enumerate(captured):
                 prefix = f"form{number}." if number else ""
                 forms.append(writer.write(steps, keys_of(fast.rules, steps), prefix, single=single_graph))
-        plans = {target: to_plain(engine(target, stage, forms, notice)) for target, engine in engines}
+        table = steps_of(fast.rules, captured[0].places) or ()
+        job = Job(stage, forms, fast.rules.num_steps, [step.counts for step in table], notice, progress)
+        plans = {target: to_plain(engine(job)) for target, engine in engines}
         manifest = _describe(fast, forms, plans, stage)
         (stage / MANIFEST).write_text(manifest.text(), encoding="utf-8")
     return manifest
 
 
-def _engine(target: str) -> Engine:
+def _engine(target: str, batches: Sequence[int]) -> Engine:
     kind = target.partition(":")[0]
     if kind not in ENGINES:
         known = ", ".join(["onnx", *(f"{name}:..." for name in ENGINES)])
         raise TargetError(f"there is no target called {target!r}.\n  Use one of: {known}.")
-    return ENGINES[kind]
+    return ENGINES[kind](target, batches)
 
 
 def _check_weights(model: nn.Module) -> None:

@@ -17,9 +17,9 @@ import torch
 
 EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "onnx": ("onnx", "onnxscript", "onnxruntime"),
-        "gpu": ("onnx", "onnxscript", "onnxruntime-gpu", "tensorrt"),
-        "rtx": ("tensorrt-rtx",),
+        "onnx": ("onnx", "onnx-ir", "onnxscript", "onnxruntime"),
+        "gpu": ("onnx", "onnx-ir", "onnxscript", "onnxruntime-gpu", "tensorrt"),
+        "rtx": ("onnx", "onnx-ir", "onnxscript", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs"),
     }
 )
 """Optional dependencies by the name of the extra that brings them, as in pyproject.toml."""

@@ -13,8 +13,7 @@ import torch
 
 import fouriercache as fc
 from fouriercache.bundle.algebra import method_from_plain, method_to_plain
-from fouriercache.bundle.folder import read_folder
-from fouriercache.bundle.manifest import Graph, Manifest, read_manifest
+from fouriercache.bundle.manifest import Graph, read_manifest
 from fouriercache.errors import BundleError
 from fouriercache.export.onnx_graph import translate
 from fouriercache.presets import PRESETS
@@ -26,20 +25,8 @@ CALL = step_inputs(noise(), 500, labels())
 
 
 @pytest.fixture(scope="module")
-def stacked() -> fc.OptimizedModule:
-    return fc.optimize(tiny_dit(), fc.TaylorSeer(3, 1, site="stack"), num_steps=9, example_inputs=CALL)
-
-
-@pytest.fixture(scope="module")
-def folder(stacked, tmp_path_factory) -> Path:
-    folder: Path = tmp_path_factory.mktemp("bundles") / "taylor"
-    fc.export(stacked, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def manifest(folder) -> Manifest:
-    return read_folder(folder)
+def folder(bundle: Path) -> Path:
+    return bundle
 
 
 def run(folder: Path, graph: Graph, inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:

@@ -84,6 +84,15 @@ def test_sizes_that_are_not_the_batch_are_refused_by_name(tmp_path, destination)
         build_plan(onnx, destination, SM89)
 
 
+def test_other_open_sizes_take_the_ranges_that_are_said(tmp_path, destination):
+    node = helper.make_node("Add", ["x", "x"], ["y"], name="twice")
+    onnx = models.save(tmp_path / "model.onnx", [node], {}, x=["batch", "width"], y=["batch", "width"])
+    plan = build_plan(onnx, destination, SM89, sizes={"width": (1, 8, 16)})
+    assert plan.profiles == ((1, 2, 8),)
+    onnx = models.save(tmp_path / "model.onnx", [node], {}, x=[2, "width"], y=[2, "width"])
+    assert build_plan(onnx, destination, SM89, sizes={"width": (1, 8, 16)}).profiles == ()
+
+
 @pytest.mark.parametrize("cached", [False, True])
 def test_weights_that_are_not_there_are_named(tmp_path, destination, cached):
     onnx = models.mlp(tmp_path / "mlp.onnx")
@@ -168,7 +177,7 @@ def test_a_notice_that_raises_ends_the_build(tmp_path, destination):
 def test_a_worker_ends_when_whoever_asked_is_gone(tmp_path):
     plan = tmp_path / "model.plan"
     job = {"module": "tensorrt_rtx_bindings", "onnx": str(models.mlp(tmp_path / "mlp.onnx")), "plan": str(plan),
-           "capability": "SM89", "profiles": [[1, 2, 4]], "level": 3}  # fmt: skip
+           "capability": "SM89", "profiles": [[1, 2, 4]], "sizes": {}, "level": 3}  # fmt: skip
     command = [sys.executable, "-P", worker.__file__]
     ended = subprocess.run(command, input=json.dumps(job) + "\n", capture_output=True, text=True, check=False)
     assert ended.returncode == 70

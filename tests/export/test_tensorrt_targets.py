@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -94,3 +95,9 @@ def test_a_machine_with_neither_flavour_is_told_which_extra_brings_which(monkeyp
 def test_a_profile_whose_sizes_make_no_sense_is_refused(sizes):
     with pytest.raises(TargetError, match="least <= typical <= most"):
         Profile(**sizes)
+
+
+def test_the_page_lists_every_target_as_the_errors_do():
+    page = (Path(__file__).parents[2] / "docs" / "tensorrt.md").read_text()
+    for target in TARGETS.values():
+        assert f"| `{target.name}` | {target.gpus} |" in page

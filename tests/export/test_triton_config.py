@@ -87,7 +87,7 @@ def test_scalars_become_vectors_of_one(graph):
 
 def test_a_sequence_of_requests_computes_what_the_graph_computes_with_its_slots_handed_in(graph, tmp_path):
     direct = onnxruntime.InferenceSession(graph.path, providers=["CPUExecutionProvider"])
-    states = graph.add_states({"kept": ["slot_0_0", "slot_0_1"]}, "refresh")
+    states = graph.add_states({"kept": ["slot_0_0", "slot_0_1"]}, {})
     graph.fix_batch(2)
     graph.save(tmp_path / "sequence.onnx")
     onnx.checker.check_model(tmp_path / "sequence.onnx")
@@ -112,7 +112,14 @@ def test_a_sequence_of_requests_computes_what_the_graph_computes_with_its_slots_
 
 def test_state_that_the_graph_does_not_have_is_refused(graph):
     with pytest.raises(LoweringError, match="has no slot_0_2"):
-        graph.add_states({"kept": ["slot_0_0", "slot_0_1", "slot_0_2"]}, "refresh")
+        graph.add_states({"kept": ["slot_0_0", "slot_0_1", "slot_0_2"]}, {})
+
+
+def test_a_state_is_an_input_and_the_output_it_comes_from(graph):
+    (state, *_) = graph.add_states({}, {"x": ["y.new", "y"]})
+    assert (state.given.name, state.returned) == ("x", "y")
+    with pytest.raises(LoweringError, match=r"has no z or z\.new"):
+        graph.add_states({}, {"x": ["z", "z.new"]})
 
 
 def test_a_graph_knows_the_files_its_weights_lie_in(graph):

@@ -20,7 +20,11 @@ from tests.export.triton_schema import parse_config
 
 pytestmark = pytest.mark.ort
 
-STEPS = [{"mode": "compute", "coefficients": [1.0, 0.0]}, {"mode": "reuse", "coefficients": [1.5, -0.5]}]
+STEPS = [
+    {"mode": "compute", "inputs": {}, "sequence_inputs": {"coefficients": [0.0, 0.0], "refresh": [True]}},
+    {"mode": "reuse", "inputs": {"coefficients": [1.5, -0.5]},
+     "sequence_inputs": {"coefficients": [1.5, -0.5], "refresh": [False]}},
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -33,8 +37,8 @@ def served(tmp_path: Path) -> Served:
         "tiny",
         {"compute": compute, "reuse": reuse},
         models.step(tmp_path / "step.onnx"),
-        "refresh",
         {"kept": ["slot_0_0", "slot_0_1"]},
+        {},
         STEPS,
         {"method": "TaylorSeer"},
     )

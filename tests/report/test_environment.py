@@ -40,14 +40,14 @@ def test_the_extras_are_those_of_the_project_file():
 def test_a_missing_extra_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch):
     found = pretend(monkeypatch, {"onnx": "1.20"})["onnx"]
     assert found.state == "missing"
-    assert found.value == "without onnxscript, onnxruntime"
+    assert found.value == "without onnx-ir, onnxscript, onnxruntime"
     assert found.advice == 'pip install "fouriercache[onnx]"'
 
 
 def test_an_extra_that_is_there_shows_its_versions(monkeypatch: pytest.MonkeyPatch):
-    found = pretend(monkeypatch, {"onnx": "1.20", "onnxscript": "0.7", "onnxruntime": "1.30"})["onnx"]
+    found = pretend(monkeypatch, {"onnx": "1.20", "onnx-ir": "0.2", "onnxscript": "0.7", "onnxruntime": "1.30"})["onnx"]
     assert found.state == "good"
-    assert found.value == "onnx 1.20, onnxscript 0.7, onnxruntime 1.30"
+    assert found.value == "onnx 1.20, onnx-ir 0.2, onnxscript 0.7, onnxruntime 1.30"
 
 
 def test_both_onnxruntimes_at_once_are_a_fault(monkeypatch: pytest.MonkeyPatch):

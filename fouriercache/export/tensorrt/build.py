@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
@@ -26,6 +27,7 @@ def build_plan(
     target: Target,
     *,
     profiles: Sequence[Profile] = DEFAULT_PROFILES,
+    sizes: Mapping[str, tuple[int, int, int]] = MappingProxyType({}),
     level: int = 3,
     cache: PlanCache | None = None,
     timeout: float = 3600,
@@ -33,11 +35,12 @@ def build_plan(
 ) -> Plan:
     """Build the plan of an ONNX file, with its weights, and write it to `destination`: whole, or not at all.
 
-    Precision is what the file says: the network is strongly typed. Sizes that the file leaves open are the batch.
+    Precision is what the file says: the network is strongly typed. A size that the file leaves open is the batch.
 
     Args:
         onnx: the model; weights may lie in files beside it.
         profiles: ranges of batch sizes; not used for a file with a fixed batch.
+        sizes: (least, typical, most) of other sizes that it leaves open, by the names it gives them.
         level: the builder's optimisation level, 0 to 5.
         cache: where plans built earlier are looked for, and this one is kept. None builds.
         timeout: seconds after which the build is ended.
@@ -58,7 +61,7 @@ def build_plan(
     if not onnx.is_file():
         raise LoweringError(f"there is no ONNX file to build a plan of.\n  where: {onnx}")
     say = notice or _say_nothing
-    options = {"profiles": [profile.sizes() for profile in profiles], "level": level}
+    options = {"profiles": [profile.sizes() for profile in profiles], "sizes": dict(sizes), "level": level}
     key = None if cache is None else cache.key(onnx, library, _device(target), options)
     try:
         known = None if key is None or cache is None else cache.fetch(key, destination)

@@ -57,5 +57,5 @@ def _open_sizes(facts: _Facts, onnx: Path) -> LoweringError:
     return LoweringError(
         f"{onnx.name} leaves sizes open that are not the batch: {', '.join(facts['names'])}.\n"
         + "\n".join(f"  input {place}" for place in facts["places"])
-        + "\n  A plan has one open size, the first of its inputs. Export at fixed resolutions."
+        + "\n  A plan has one batch, the first axis of its inputs. Export at fixed resolutions, or give ranges: sizes=."
     )

@@ -3,7 +3,8 @@
 Run by path with `python -P`, and so imports nothing of ours: what it needs is loaded in a tenth of a second. The job is
 one line of JSON on stdin:
 
-    {"module", "onnx", "plan", "capability" (or null), "profiles": [[min, typical, max], ...], "level"}
+    {"module", "onnx", "plan", "capability" (or null), "profiles": [[least, typical, most], ...],
+     "sizes": {name: [least, typical, most]}, "level"}
 
 Events are lines of JSON on stdout: {"event": "log" | "progress" | "refused" | "built", ...}. What libraries write to
 stdout goes to stderr. When stdin closes, whoever asked is gone, and so is the worker.
@@ -102,7 +103,7 @@ def build(job: dict[str, Any], events: _Events) -> dict[str, Any]:
         config.num_compute_capabilities = 1
         if not config.set_compute_capability(getattr(trt.ComputeCapability, job["capability"]), 0):
             raise _RefusedError(why="capability")
-    profiles = _add_profiles(builder, network, config, job["profiles"])
+    profiles = _add_profiles(builder, network, config, job["profiles"], job["sizes"])
     inputs = [_tensor(network.get_input(position)) for position in range(network.num_inputs)]
     outputs = [_tensor(network.get_output(position)) for position in range(network.num_outputs)]
     began = time.monotonic()
@@ -129,24 +130,46 @@ def build(job: dict[str, Any], events: _Events) -> dict[str, Any]:
     }
 
 
-def _add_profiles(builder: Any, network: Any, config: Any, ranges: list[list[int]]) -> list[list[int]]:
-    """Give the batch its ranges; return those that hold, none for a network with no size left open."""
+def _add_profiles(
+    builder: Any, network: Any, config: Any, batches: list[list[int]], sizes: dict[str, list[int]]
+) -> list[list[int]]:
+    """Give the open sizes their ranges: the batch those of `batches`, one each profile, others those they have by name.
+
+    Returns the batches that hold, none for a network whose batch is fixed.
+    """
     given = [network.get_input(position) for position in range(network.num_inputs)]
-    unknown = [(tensor, position) for tensor in given for position, size in enumerate(tensor.shape) if size == -1]
-    names = sorted({tensor.get_dimension_name(position) or "unnamed" for tensor, position in unknown})
-    if not unknown:
+    names = {tensor.name: _open_sizes(tensor) for tensor in given}
+    found = [(tensor, position, name) for tensor in given for position, name in names[tensor.name].items()]
+    unknown = [(tensor, position, name) for tensor, position, name in found if name not in sizes]
+    if not found:
         return []
-    if len(names) > 1 or any(position for _, position in unknown):
-        places = sorted({f"{tensor.name}: {tuple(tensor.shape)}" for tensor, _ in unknown})
-        raise _RefusedError(why="sizes", names=names, places=places)
-    for sizes in ranges:
+    if len({name for _, _, name in unknown}) > 1 or any(position for _, position, _ in unknown):
+        places = sorted({f"{tensor.name}: {tuple(tensor.shape)}" for tensor, _, _ in unknown})
+        raise _RefusedError(why="sizes", names=sorted({name for _, _, name in unknown}), places=places)
+    batches = batches if unknown else batches[:1]
+    for batch in batches:
         profile = builder.create_optimization_profile()
         for tensor in given:
-            rest = tuple(tensor.shape)[1:]
-            if len(tensor.shape) and tensor.shape[0] == -1:
-                profile.set_shape(tensor.name, *((size, *rest) for size in sizes))
+            if names[tensor.name]:
+                shapes = [
+                    [
+                        sizes.get(names[tensor.name][position], batch)[end] if size == -1 else size
+                        for position, size in enumerate(tensor.shape)
+                    ]
+                    for end in range(3)
+                ]
+                profile.set_shape(tensor.name, *shapes)
         config.add_optimization_profile(profile)
-    return ranges
+    return batches if unknown else []
+
+
+def _open_sizes(tensor: Any) -> dict[int, str]:
+    """The axes whose size the file leaves open, and the names it gives them."""
+    return {
+        position: tensor.get_dimension_name(position) or f"axis {position} of {tensor.name}"
+        for position, size in enumerate(tensor.shape)
+        if size == -1
+    }
 
 
 def _tensor(tensor: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Model repositories for NVIDIA Triton Inference Server."""
 
 from fouriercache.export.triton.config import Kind, Runner, ServedTensor, State, model_config
+from fouriercache.export.triton.from_bundle import export_triton
 from fouriercache.export.triton.pbtxt import Enum, Value, as_pbtxt
 from fouriercache.export.triton.repository import Served, write_repository
 from fouriercache.export.triton.served_graph import ServedGraph
@@ -15,6 +16,7 @@ __all__ = [
     "State",
     "Value",
     "as_pbtxt",
+    "export_triton",
     "model_config",
     "write_repository",
 ]

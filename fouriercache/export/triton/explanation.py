@@ -16,7 +16,7 @@ def readme(name: str, table: Mapping[str, Any], runner: str) -> str:
     parts = [
         f"# {name}: a denoiser with cached features, for Triton Inference Server",
         f"{len(table['steps'])} steps a trajectory, {len(computed)} of them computed: {_listed(computed)}. What each "
-        "step runs, with its coefficients, is row by row in `schedule.json`.",
+        "step runs, and the inputs that are known beforehand, is row by row in `schedule.json`.",
     ]
     if runner == "tensorrt":
         parts.append(
@@ -28,8 +28,8 @@ def readme(name: str, table: Mapping[str, Any], runner: str) -> str:
     parts.append(
         "## Keep the state yourself: a model for each kind of step\n\n"
         f"| mode | model |\n|:--|:--|\n{rows}\n\n"
-        "For each step, call the model of its mode, with the step's `coefficients` where the model has such an input.\n"
-        f"{_ring(kept)}\n"
+        "For each step, call the model of its mode, with the row's `inputs`.\n"
+        f"{_ring(kept, table['states'])}\n"
         "State that travels over the network costs more than it saves: let client and server share GPU memory "
         "(`cudasharedmemory` in the client library), or call the models from a BLS model in the server."
     )
@@ -37,11 +37,10 @@ def readme(name: str, table: Mapping[str, Any], runner: str) -> str:
         parts.append(
             "## Let Triton keep it: one model for sequences\n\n"
             f"A trajectory is a sequence of requests to `{table['sequence_model']}`, all with one sequence id, the "
-            "first with the start flag and the last with the end flag. Each takes the step's `coefficients` and "
-            "`refresh`, one bool, true where the mode is `compute`. What is kept stays in the server, and the batch is "
-            f"always {table['sequence_batch']}. The first step of a trajectory must be a computed one, as it is in "
-            "`schedule.json`; one trajectory runs on an instance at a time, so `count` in `config.pbtxt` is how many "
-            "run side by side."
+            "first with the start flag and the last with the end flag. Each takes the row's `sequence_inputs`. What is "
+            f"kept stays in the server, and the batch is always {table['sequence_batch']}. The first step of a "
+            "trajectory must be a computed one, as it is in `schedule.json`; one trajectory runs on an instance at a "
+            "time, so `count` in `config.pbtxt` is how many run side by side."
         )
     parts.append("Everything in `schedule.json` is for this number of steps and this model. Export again for another.")
     return "\n\n".join(parts) + "\n"
@@ -70,15 +69,19 @@ def build_script(shapes: Mapping[str, Mapping[str, Sequence[int]]], profile: Pro
     return "\n".join(lines) + "\n"
 
 
-def _ring(kept: Mapping[str, Sequence[str]]) -> str:
+def _ring(kept: Mapping[str, Sequence[str]], states: Mapping[str, Sequence[str]]) -> str:
     lines = [
-        f"- `{column}`: a step that computes returns it. Hand in the newest as `{slots[0]}`"
+        f"- `{column}`: keep it when a model returns it. Hand in the newest as `{slots[0]}`"
         + "".join(f", the one before as `{slot}`" for slot in slots[1:])
         + "."
         for column, slots in kept.items()
     ]
+    lines += [
+        f"- `{name}`: hand in what the last step returned as {' or '.join(f'`{output}`' for output in outputs)}."
+        for name, outputs in states.items()
+    ]
     ahead = "In the first steps there are fewer; hand in the oldest there is in their place, their coefficients are 0."
-    return "\n".join([*lines, ahead if any(len(slots) > 1 for slots in kept.values()) else ""]).rstrip()
+    return "\n".join([*lines, *([ahead] if any(len(slots) > 1 for slots in kept.values()) else [])])
 
 
 def _size(shape: Sequence[int], batch: int) -> str:

@@ -27,17 +27,18 @@ class Served:
     Attributes:
         name: of the models, "dit": the whole step is served as `dit`, its modes as `dit_compute` and so on.
         modes: ONNX file of each step mode. step: ONNX file of the whole step; None serves no sequences.
-        refresh: the whole step's input that says whether it computes.
         columns: output that is kept -> its slots, the newest in front.
-        steps: what each step of a trajectory runs, {"mode", "coefficients"}, in order.
+        states: input -> what the value of the last step that it takes is called where a graph returns it.
+        steps: what each step of a trajectory runs, in order: "mode", the "inputs" that are known beforehand, and
+            "sequence_inputs", which the whole step takes instead.
         about: what else the table is to say: method, versions.
     """
 
     name: str
     modes: Mapping[str, Path]
     step: Path | None
-    refresh: str
     columns: Mapping[str, Sequence[str]]
+    states: Mapping[str, Sequence[str]]
     steps: Sequence[Mapping[str, Any]]
     about: Mapping[str, Any]
 
@@ -124,7 +125,7 @@ class _Writer:
         states: list[State] = []
         if batch is not None:
             graph.fix_batch(batch)
-            states = graph.add_states(self._served.columns, self._served.refresh)
+            states = graph.add_states(self._served.columns, self._served.states)
         kept = {state.given.name for state in states} | {state.returned for state in states}
         inputs = [tensor for tensor in graph.inputs() if tensor.name not in kept]
         outputs = [tensor for tensor in graph.outputs() if tensor.name not in kept]
@@ -150,6 +151,7 @@ class _Writer:
             "sequence_model": served.name if served.step is not None else None,
             "sequence_batch": self._profile.typical if served.step is not None else None,
             "kept": {column: list(slots) for column, slots in served.columns.items()},
+            "states": {name: list(outputs) for name, outputs in served.states.items()},
             "steps": list(served.steps),
         }
         (self._folder / "schedule.json").write_text(json.dumps(table, indent=2, allow_nan=False) + "\n")

@@ -11,6 +11,9 @@ from fouriercache.errors import LoweringError
 from fouriercache.export.triton.config import ServedTensor, State
 from fouriercache.extras import import_extra
 
+_REFRESH = "refresh"
+"""The whole step's input that says whether it computes."""
+
 
 class ServedGraph:
     """The graph of one ONNX file, to be changed and saved elsewhere. Its weights stay in the file beside it.
@@ -58,40 +61,44 @@ class ServedGraph:
                         )
                     dim.dim_value = batch
 
-    def add_states(self, columns: Mapping[str, Sequence[str]], refresh: str) -> list[State]:
-        """Return what is kept as outputs: each column's slots, the newest in front, moved on where the step computed.
+    def add_states(self, columns: Mapping[str, Sequence[str]], states: Mapping[str, Sequence[str]]) -> list[State]:
+        """Return what is kept as pairs of input and output: each column's slots, moved on where the step computed.
 
         A column's own output is its newest value in a step that computes, and what was there in one that does not, as
         `OutlineCond` makes it; what is behind it takes the place of its neighbour with one `Where` each.
+
+        Args:
+            columns: output that is kept -> its slots, the newest in front.
+            states: inputs that take a value of the last step -> what that may be called as an output.
 
         Raises LoweringError when the graph has no such input or output.
         """
         given = {tensor.name: tensor for tensor in self.inputs()}
         have = {*given, *(tensor.name for tensor in self.outputs())}
-        missing = [
-            name for name in (refresh, *columns, *(s for slots in columns.values() for s in slots)) if name not in have
-        ]
+        wanted = [_REFRESH, *columns, *(name for slots in columns.values() for name in slots), *states]
+        pairs = {name: next((output for output in outputs if output in have), "") for name, outputs in states.items()}
+        missing = [name for name in wanted if name not in have]
+        missing += [" or ".join(states[name]) for name, output in pairs.items() if not output]
         if missing:
             raise LoweringError(
                 f"{self.path.name} has no {', '.join(missing)}, so its state cannot be kept for a sequence.\n"
                 "  Export the bundle again, with the single graph."
             )
-        states = []
+        found = [State(given[name], output) for name, output in pairs.items()]
         for column, slots in columns.items():
-            states.append(State(given[slots[0]], column))
-            for newer, older in pairwise(slots):
-                states.append(State(given[older], self._add_choice(refresh, newer, older)))
-        return states
+            found.append(State(given[slots[0]], column))
+            found += [State(given[older], self._add_choice(newer, older)) for newer, older in pairwise(slots)]
+        return found
 
     def save(self, path: Path) -> None:
         """Write the graph. Raises OSError when it cannot be written."""
         self._onnx.save(self._model, path)
 
-    def _add_choice(self, refresh: str, newer: str, older: str) -> str:
+    def _add_choice(self, newer: str, older: str) -> str:
         """Add an output with `newer` where the step computed, with `older` where not; return its name."""
         graph, helper = self._model.graph, self._onnx.helper
         name = f"next_{older}"
-        graph.node.append(helper.make_node("Where", [_inner(refresh), newer, older], [name], name=f"keep_{older}"))
+        graph.node.append(helper.make_node("Where", [_inner(_REFRESH), newer, older], [name], name=f"keep_{older}"))
         value = graph.output.add()
         value.CopyFrom(next(value for value in graph.input if value.name == older))
         value.name = name
