@@ -55,6 +55,10 @@ class GoldenError(OptimizeError, ValueError):
     """A golden of graphs cannot be read, or does not say how to make the graphs again."""
 
 
+class ModelSpecError(OptimizeError, ValueError):
+    """A model was named that there is none of, or that cannot be built."""
+
+
 class MissingExtraError(OptimizeError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 

@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 from fouriercache import cli
 from fouriercache.cli import demo as demo_command
 from fouriercache.cli import doctor as doctor_command
-from fouriercache.cli import inspect as inspect_command
 from fouriercache.errors import CaptureError, MissingExtraError, PassError, WeightsError
+from fouriercache.models import examples
 from fouriercache.models.demo import CLASS_NAMES
 from fouriercache.presets import FORA, TaylorSeer
 from fouriercache.report import demo as demo_module
@@ -134,7 +134,7 @@ def test_what_cannot_be_done_here_ends_with_3(error: Exception, code: int, monke
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr(inspect_command, "load_demo_model", fail)
+    monkeypatch.setattr(examples, "load_demo_model", fail)
     result = run("inspect")
     assert result.exit_code == code
     assert str(error).splitlines()[0] in result.stderr
@@ -144,7 +144,7 @@ def test_a_defect_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):
     def fail() -> None:
         raise PassError("count does not match")
 
-    monkeypatch.setattr(inspect_command, "load_demo_model", fail)
+    monkeypatch.setattr(examples, "load_demo_model", fail)
     result = run("inspect")
     assert result.exit_code == 1
     assert isinstance(result.exception, PassError)
@@ -182,11 +182,13 @@ def test_doctor_says_what_is_wrong_with_the_model(monkeypatch: pytest.MonkeyPatc
 def test_the_commands_are_these_and_no_word_shows_the_help():
     result = run()
     assert result.exit_code == 2
-    for name in ("demo", "inspect", "doctor"):
+    for name in ("demo", "optimize", "calibrate", "bench", "inspect", "check", "doctor"):
         assert name in result.output
 
 
-@pytest.mark.parametrize("name", ["demo", "calibrate", "analyze", "inspect", "doctor"])
+@pytest.mark.parametrize(
+    "name", [str(command.callback and command.callback.__name__) for command in cli.app.registered_commands]
+)
 def test_the_help_of_a_command_teaches_by_example(name: str):
     result = run(name, "--help")
     assert result.exit_code == 0

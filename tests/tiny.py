@@ -132,3 +132,8 @@ def finish(model: Any, x: Tensor, timestep: Tensor, class_labels: Tensor) -> Any
 class _Output:
     def __init__(self, sample: Tensor) -> None:
         self.sample = sample
+
+
+def example() -> tuple[Any, dict[str, Tensor]]:
+    """Return the DiT and one call of it: what a model spec names."""
+    return tiny_dit(), step_inputs(noise(), TIMESTEPS[0], labels())

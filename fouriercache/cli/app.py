@@ -9,8 +9,12 @@ from typer.core import TyperGroup
 
 from fouriercache.cli.analyze import EXAMPLES as ANALYZE
 from fouriercache.cli.analyze import analyze
+from fouriercache.cli.bench import EXAMPLES as BENCH
+from fouriercache.cli.bench import bench
 from fouriercache.cli.calibrate import EXAMPLES as CALIBRATE
 from fouriercache.cli.calibrate import calibrate
+from fouriercache.cli.check import EXAMPLES as CHECK
+from fouriercache.cli.check import check
 from fouriercache.cli.demo import EXAMPLES as DEMO
 from fouriercache.cli.demo import demo
 from fouriercache.cli.doctor import EXAMPLES as DOCTOR
@@ -18,6 +22,8 @@ from fouriercache.cli.doctor import doctor
 from fouriercache.cli.exits import exit_code
 from fouriercache.cli.inspect import EXAMPLES as INSPECT
 from fouriercache.cli.inspect import inspect
+from fouriercache.cli.optimize import EXAMPLES as OPTIMIZE
+from fouriercache.cli.optimize import optimize
 from fouriercache.cli.speak import complain
 from fouriercache.errors import OptimizeError
 from fouriercache.report.environment import find_version
@@ -65,9 +71,12 @@ def _options(
 
 
 app.command(epilog=DEMO)(demo)
+app.command(epilog=OPTIMIZE)(optimize)
 app.command(epilog=CALIBRATE)(calibrate)
 app.command(epilog=ANALYZE)(analyze)
+app.command(epilog=BENCH)(bench)
 app.command(epilog=INSPECT)(inspect)
+app.command(epilog=CHECK)(check)
 app.command(epilog=DOCTOR)(doctor)
 
 

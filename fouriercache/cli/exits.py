@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from fouriercache.errors import CalibrationError, MethodError, OptimizeError, PassError, PreconditionError, VerifyError
+from fouriercache.errors import (
+    CalibrationError,
+    GoldenError,
+    MethodError,
+    ModelSpecError,
+    OptimizeError,
+    PassError,
+    PreconditionError,
+    VerifyError,
+)
 
 CHECK_FAILED, BAD_USE, CANNOT_BE_DONE_HERE = 1, 2, 3
 """0 is done."""
+
+_BAD_USE = MethodError | PreconditionError | CalibrationError | GoldenError | ModelSpecError
 
 
 def exit_code(error: OptimizeError) -> int | None:
     """Return the exit code of an error; None for a defect of ours, which keeps its traceback."""
     if isinstance(error, PassError | VerifyError):
         return None
-    return BAD_USE if isinstance(error, MethodError | PreconditionError | CalibrationError) else CANNOT_BE_DONE_HERE
+    return BAD_USE if isinstance(error, _BAD_USE) else CANNOT_BE_DONE_HERE

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fouriercache.methods import SITES
+from fouriercache.models.examples import SPECS
 from fouriercache.presets import PRESETS
 
 MOST_STEPS = 1000
@@ -16,6 +17,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Steps = Annotated[int, typer.Option(min=1, max=MOST_STEPS, help="Sampling steps.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the noise.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run and for how long; write nothing.")]
+Spec = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help=f"{', '.join(SPECS)}; NAME@BLOCKS for fewer blocks; or package.module:function of yours."
+    ),
+]
 MethodName = Annotated[str, typer.Option("--method", help=f"A preset: {', '.join(PRESETS)}.")]
 SiteName = Annotated[str | None, typer.Option("--site", help=f"Where values are replaced: {', '.join(SITES)}.")]
 Order = Annotated[int | None, typer.Option(help="The method's order, if it has one.")]

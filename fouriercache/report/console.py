@@ -11,7 +11,9 @@ from rich.text import Text
 from fouriercache.calibrations import Calibration
 from fouriercache.report.data import DemoReport, GraphFacts
 from fouriercache.report.environment import Finding, State
-from fouriercache.report.figures import format_bytes, format_count, format_percent, format_ratio
+from fouriercache.report.figures import format_bytes, format_count, format_percent, format_ratio, format_speedup
+from fouriercache.report.gain import Gain
+from fouriercache.report.stopwatch import Bench
 from fouriercache.report.views import build_cost_rows, group_sites
 
 _STATES: dict[State, tuple[str, str]] = {
@@ -113,6 +115,33 @@ def draw_facts(facts: GraphFacts) -> RenderableType:
         costs.add_row(names.get(mode.mode, mode.mode), *cells)
     costs.add_row("prepared / compute", *(row.share for row in build_cost_rows(facts)), style="dim")
     return Group(*parts, costs)
+
+
+def draw_gain(gain: Gain) -> RenderableType:
+    """Draw what a method saves in a trajectory."""
+    lines = ["", f"Kept features: {format_bytes(gain.kept)} for each pass, at this batch"]
+    if gain.computed is None or gain.flops is None:
+        lines.append(f"Computed steps: decided as the {gain.steps} steps run")
+    else:
+        lines.append(f"Computed steps: {gain.computed} of {gain.steps}")
+        share, times = format_ratio(gain.flops), format_speedup(gain.flops)
+        lines.append(f"FLOPs of a trajectory: {share} of those of all steps computed, {times} by FLOPs")
+    return Group(*(Text(line) for line in lines))
+
+
+def draw_bench(title: str, bench: Bench) -> RenderableType:
+    """Draw the times of the kinds of steps, and the loop's ratio."""
+    numbers = ("calls", "median", "quartiles", "CPU")
+    table = _table(title, "", *numbers, numbers=numbers)
+    for timing in bench.timings:
+        low, high = (f"{1e3 * seconds:.2f}" for seconds in timing.quartiles)
+        times = (f"{1e3 * timing.seconds:.2f} ms", f"{low}..{high}", f"{1e3 * timing.cpu_seconds:.2f} ms")
+        table.add_row(timing.name, str(timing.calls), *times)
+    least, most = format_ratio(min(bench.ratios)), format_ratio(max(bench.ratios))
+    ratio = f"Loop: {format_ratio(bench.ratio)} of the original's time ({least}..{most})"
+    ideal = f"{bench.computed} of {bench.steps} steps computed: ideal {format_ratio(bench.ideal)}"
+    over = f"time / ideal {format_ratio(bench.ratio / bench.ideal)}"
+    return Group(table, Text(), Text(ratio), Text(f"{ideal}, {over}"))
 
 
 def draw_findings(findings: Sequence[Finding]) -> RenderableType:

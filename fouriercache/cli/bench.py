@@ -1,0 +1,57 @@
+"""`fouriercache bench`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fouriercache.cli.build import choose_method, find_example
+from fouriercache.cli.options import Interval, Json, MethodName, Order, SiteName, Spec, Steps, examples
+from fouriercache.cli.speak import Bars, show, show_json, working
+from fouriercache.optimize import optimize
+from fouriercache.report.console import draw_bench
+from fouriercache.report.environment import describe_environment
+from fouriercache.report.stopwatch import time_loops
+
+EXAMPLES = examples(
+    ("bench", "the shipped model, TaylorSeer at every branch, against the model itself"),
+    ("bench --method FORA --site stack --rounds 10", "one residual for the whole stack; more rounds, less noise"),
+    ("bench mypackage.models:build --backend inductor", "a model of yours, with compiled steps"),
+    ("bench --json > bench.json", "the figures for a program to read"),
+)
+
+
+def bench(
+    model: Spec = "demo",
+    method: MethodName = "TaylorSeer",
+    site: SiteName = None,
+    interval: Interval = None,
+    order: Order = None,
+    steps: Steps = 50,
+    rounds: Annotated[int, typer.Option(min=1, help="Loops of each; they take turns.")] = 3,
+    backend: Annotated[str, typer.Option(help="eager or inductor.")] = "eager",
+    as_json: Json = False,
+) -> None:
+    """Time a model's own denoising loop and the cached one, in turns, and the kinds of steps by themselves.
+
+    The peers' packages, quality beside speed and the figures of the docs are what `make bench` measures.
+    """
+    chosen = choose_method(method, site=site, interval=interval, order=order)
+    example = find_example(model)
+    with working(f"Capturing and rewriting {model}"):
+        fast = optimize(
+            example.model,
+            chosen,
+            num_steps=steps,
+            example_inputs=example.inputs,
+            grid=example.grid,
+            backend=backend,
+        )
+    with Bars(["original", "cached"], steps * (rounds + 1)) as bars:
+        found = time_loops(fast, example.inputs, steps, rounds, bars.show)
+    if as_json:
+        settings = {"model": model, "method": repr(chosen), "backend": backend, "rounds": rounds}
+        show_json({**settings, **found.as_dict(), "environment": describe_environment()})
+    else:
+        show(draw_bench(f"{chosen.name}, {chosen.site} sites, {backend}", found))

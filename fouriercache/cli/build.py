@@ -1,0 +1,42 @@
+"""From what is typed to an optimised module: the model of a spec, and a preset with its options."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from fouriercache.cli.speak import working
+from fouriercache.methods import Method
+from fouriercache.models.examples import Example, build_example
+from fouriercache.optimize import optimize
+from fouriercache.presets import method_from_name
+from fouriercache.runtime.module import OptimizedModule
+
+
+def choose_method(name: str, **options: object) -> Method:
+    """Return the preset called `name`; options that were not given, None, are the preset's own defaults."""
+    return method_from_name(name, **{key: value for key, value in options.items() if value is not None})
+
+
+def find_example(spec: str) -> Example:
+    """Return the model of a spec; a function of the user's is looked for in this folder, too, as Python itself does.
+
+    Raises:
+        ModelSpecError: there is no such model, or it cannot be built.
+    """
+    here = str(Path.cwd())
+    if ":" in spec and here not in sys.path:
+        sys.path.insert(0, here)
+    with working(f"Building {spec}"):
+        return build_example(spec)
+
+
+def build_fast(spec: str, method: Method, steps: int | None) -> OptimizedModule:
+    """Return the model of a spec, optimised and captured.
+
+    Raises:
+        OptimizeError: there is no such model, or it or the method cannot be used.
+    """
+    example = find_example(spec)
+    with working(f"Capturing and rewriting {spec}"):
+        return optimize(example.model, method, num_steps=steps, example_inputs=example.inputs, grid=example.grid)

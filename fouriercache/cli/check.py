@@ -1,0 +1,76 @@
+"""`fouriercache check`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fouriercache.cli.build import build_fast
+from fouriercache.cli.exits import CHECK_FAILED
+from fouriercache.cli.options import Json, examples
+from fouriercache.cli.speak import complain, say, show_json
+from fouriercache.cli.written import method_from_text
+from fouriercache.errors import GoldenError
+from fouriercache.testing.golden import Golden, read_golden
+from fouriercache.testing.mismatch import describe, differences
+from fouriercache.testing.record import golden_of
+
+EXAMPLES = examples(
+    ("optimize dit-xl-2 --golden graphs/dit.txt", "first, write down the graphs of a model"),
+    ("check graphs/*.txt", "build each model again, and compare: 0 same, 1 different"),
+    ("check graphs/*.txt --update", "accept the new graphs; git diff shows what changed"),
+    ("check graphs/dit.txt --json", "the differences for a program to read"),
+)
+
+
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="GOLDEN...", help="Golden files of graphs.")],
+    update: Annotated[bool, typer.Option("--update", help="Write the files anew where the graphs differ.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Build the models of golden files again, and compare their rewritten graphs with the files.
+
+    A golden says what it is of: a model that comes with the package, or a function of yours, which is then called. No
+    GPU and no weights are needed. Exit code 1 when graphs differ.
+    """
+    goldens = [(path, read_golden(path)) for path in files]
+    for path, golden in goldens:
+        _wanted(path, golden)  # what is wrong with a file shows before any model is built
+    results: list[dict[str, Any]] = []
+    for path, golden in goldens:
+        spec, method, steps = _wanted(path, golden)
+        now = golden_of(build_fast(spec, method, steps), spec)
+        found = differences(golden, now)
+        results.append({"golden": str(path), "same": not found, "differences": found})
+        if not found:
+            say(f"same       {path}")
+        elif update:
+            replace(now, head={**golden.head, **now.head}).write(path)
+            say(f"updated    {path}")
+        elif as_json:
+            say(f"different  {path}")
+        else:
+            say(f"different  {path}")
+            complain(describe(golden, now, str(path), f"fouriercache check {path} --update"))
+    if as_json:
+        show_json(results)
+    if not update and not all(result["same"] for result in results):
+        raise typer.Exit(CHECK_FAILED)
+
+
+def _wanted(path: Path, golden: Golden) -> tuple[str, Any, int | None]:
+    """The model's spec, the method and the number of steps that a golden names."""
+    missing = [key for key in ("spec", "method", "steps") if key not in golden.head]
+    if missing:
+        raise GoldenError(
+            f"{path} does not say how to build its model: it has no {', '.join(missing)}.\n"
+            "  A test made it and can compare it; for this command, write it with `fouriercache optimize --golden`,\n"
+            "  or give the test's assertion spec='package.module:function'."
+        )
+    steps = golden.head["steps"]
+    if steps != "any" and not steps.isdecimal():
+        raise GoldenError(f"{path} has steps: {steps}\n  It should be a number, or 'any'.")
+    return golden.head["spec"], method_from_text(golden.head["method"]), None if steps == "any" else int(steps)

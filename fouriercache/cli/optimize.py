@@ -1,0 +1,54 @@
+"""`fouriercache optimize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fouriercache.cli.build import build_fast, choose_method
+from fouriercache.cli.options import Interval, Json, MethodName, Order, SiteName, Spec, Steps, examples
+from fouriercache.cli.speak import say, show, show_json
+from fouriercache.report.console import draw_facts, draw_gain
+from fouriercache.report.data import graph_as_dict
+from fouriercache.report.facts import collect_facts
+from fouriercache.report.gain import gain_of
+from fouriercache.testing.record import golden_of
+
+EXAMPLES = examples(
+    ("optimize flux-dev --method TaylorSeer --interval 6", "what would be cached of FLUX.1-dev; needs no weights"),
+    ("optimize mypackage.models:build", "the same for a model of yours: build() returns (model, inputs of one call)"),
+    ("optimize demo --method FORA --golden graphs/demo.txt", "write down the graphs, for `fouriercache check`"),
+    ("optimize dit-xl-2 --json", "the figures for a program to read"),
+)
+
+
+def optimize(
+    model: Spec = "demo",
+    method: MethodName = "TaylorSeer",
+    site: SiteName = None,
+    interval: Interval = None,
+    order: Order = None,
+    steps: Steps = 50,
+    golden: Annotated[Path | None, typer.Option(help="Write the graphs to this file, to be checked in CI.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a method makes of a model: sites, refusals, the cost of each kind of step and of a trajectory.
+
+    Nothing is run but the capture, so a model of any size will do, without weights and without a GPU.
+    """
+    chosen = choose_method(method, site=site, interval=interval, order=order)
+    fast = build_fast(model, chosen, steps)
+    facts, gain = collect_facts(fast, chosen.name, chosen.site), gain_of(fast, steps)
+    if as_json:
+        show_json({"model": model, **graph_as_dict(facts), "trajectory": gain.as_dict()})
+    else:
+        show(draw_facts(facts))
+        show(draw_gain(gain))
+    if golden is not None:
+        try:
+            golden_of(fast, model).write(golden)
+        except OSError as error:
+            raise typer.BadParameter(f"{golden} cannot be written: {error.strerror}", param_hint="--golden") from error
+        say(f"Wrote {golden}")
