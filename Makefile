@@ -10,17 +10,18 @@ INSTALL = .venv/bin/python -m pip install --disable-pip-version-check --constrai
 export HF_HUB_OFFLINE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types format bench docs clean
+.PHONY: help demo test lint types format bench evidence docs clean
 
 help:
-	@echo "make demo     sample with the shipped model, uncached and cached, and write demo_output/"
-	@echo "make test     run the test suite; TEST_ARGS='-k capture' narrows it"
-	@echo "make lint     check style and formatting"
-	@echo "make types    check types"
-	@echo "make format   rewrite the sources as the formatter wants them"
-	@echo "make bench    measure, and write benchmarks/results/"
-	@echo "make docs     build docs/_build/ and run the examples in it"
-	@echo "make clean    remove .venv and all that was built"
+	@echo "make demo      sample with the shipped model, uncached and cached, and write demo_output/"
+	@echo "make test      run the test suite; TEST_ARGS='-k capture' narrows it"
+	@echo "make lint      check style and formatting"
+	@echo "make types     check types"
+	@echo "make format    rewrite the sources as the formatter wants them"
+	@echo "make bench     measure, and write benchmarks/results/"
+	@echo "make evidence  measure what Fourier does for caching, and write docs/evidence.md"
+	@echo "make docs      build docs/_build/ and run the examples in it"
+	@echo "make clean     remove .venv and all that was built"
 
 demo: .venv/installed-core
 	.venv/bin/fouriercache demo --out demo_output
@@ -46,6 +47,10 @@ bench: .venv/installed-bench
 	@set -e; for script in $$(grep -l '^if __name__ == "__main__"' benchmarks/*.py); do \
 		echo "== $$script"; .venv/bin/python "$$script"; \
 	done
+
+# An hour of one core when nothing is kept from an earlier run in runs/evidence.
+evidence: .venv/installed-dev
+	PYTHONPATH=benchmarks .venv/bin/python -m hypotheses
 
 docs: .venv/installed-docs
 	.venv/bin/sphinx-build -W --keep-going -b html docs docs/_build/html

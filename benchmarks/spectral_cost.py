@@ -147,15 +147,20 @@ def measure(result: Result, shape: Shape, grid: Grid, rounds: int, repeats: int)
 
 
 @torch.no_grad()
-def main() -> None:
-    asked = read_arguments(__doc__)
-    shape, grids, rounds, repeats = (QUICK, QUICK_GRIDS, 2, 2) if asked.quick else (FULL, GRIDS, 12, 10)
+def collect(*, is_quick: bool) -> Result:
+    """Measure every grid."""
+    shape, grids, rounds, repeats = (QUICK, QUICK_GRIDS, 2, 2) if is_quick else (FULL, GRIDS, 6, 10)
     width = shape.heads * shape.head_size
     settings = {"model": f"DiT {shape.layers} x {width}", "batch": BATCH, "channels": width, "rounds": rounds}
     result = Result("spectral_cost", "Cost of spectral nodes", ABOUT, {**settings, "dtype": "float32"}, COLUMNS)
     for grid in grids:
         measure(result, shape, grid, rounds, repeats)
-    result.write(asked.out)
+    return result
+
+
+def main() -> None:
+    asked = read_arguments(__doc__)
+    collect(is_quick=asked.quick).write(asked.out)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,25 @@ class Table:
         lines = [_line(self.headings), _line("--:" if h in self.formats else ":--" for h in self.headings)]
         for row in self.rows:
             lines.append(
-                _line(_write(value, self.formats.get(h, "")) for h, value in zip(self.headings, row, strict=True))
+                _line(write_cell(value, self.formats.get(h, "")) for h, value in zip(self.headings, row, strict=True))
             )
         return f"{self.caption}\n\n" + "\n".join(lines)
+
+
+Series = tuple[str, Sequence[float], Sequence[float]]
+"""A line of a plot: its name, x and y."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plot of lines: the file's name under docs/images/evidence, title, axes, lines."""
+
+    file: str
+    title: str
+    x_label: str
+    y_label: str
+    series: tuple[Series, ...]
+    is_logarithmic: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,7 +53,7 @@ class Finding:
     Attributes:
         name: "H3", say. claim: the hypothesis in a sentence. built: what in the package it was tested with.
         decided_by: the comparison that decided, in words with its number.
-        figures: file names of plots under docs/images/evidence.
+        pictures: plots, drawn when the page is written.
     """
 
     name: str
@@ -46,7 +62,7 @@ class Finding:
     verdict: Verdict
     decided_by: str
     tables: Sequence[Table] = ()
-    figures: Sequence[str] = ()
+    pictures: Sequence[Picture] = ()
     notes: Sequence[str] = ()
 
     def markdown(self) -> str:
@@ -54,7 +70,7 @@ class Finding:
         parts = [f"## {self.name}: {self.claim}", f"**{self.verdict.capitalize()}.** {self.decided_by}"]
         parts += [f"Built: {self.built}"]
         parts += [table.markdown() for table in self.tables]
-        parts += [f"![{self.name}](images/evidence/{figure})" for figure in self.figures]
+        parts += [f"![{picture.title}](images/evidence/{picture.file})" for picture in self.pictures]
         parts += list(self.notes)
         return "\n\n".join(parts)
 
@@ -79,7 +95,7 @@ def _line(cells: Any) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def _write(value: Any, form: str) -> str:
+def write_cell(value: Any, form: str) -> str:
     if value is None:
         return "-"
     return str(value) if isinstance(value, str | Ratio) or not form else format(value, form)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,9 @@ from torch import Tensor
 import fouriercache as fc
 from fouriercache.models import demo
 
+from .exchange import Exchange
+
+ROOT = Path(__file__).parents[2]
 Notice = Callable[[str], None]
 
 
@@ -44,8 +50,13 @@ class Images:
         ]
 
 
-HELD_OUT = Images(seeds=(7_001, 7_002, 7_003, 7_004))
+HELD_OUT = Images(seeds=(7_001,))
+"""What hypotheses are measured on."""
+MORE = Images(seeds=(7_001, 7_002))
+"""What the own method and the presets are measured on; those of `HELD_OUT` come first."""
 CALIBRATION = Images(seeds=(3_001,), classes=tuple(range(8)))
+UNSEEN = Images(seeds=(7_001, 7_002, 7_003, 7_004), classes=(8, 9))
+"""Of the two classes alone that are in no calibration image."""
 
 
 @dataclass(frozen=True)
@@ -70,26 +81,57 @@ class Trial:
 
     def images(self) -> Tensor:
         """The final images, [n, 3, 32, 32]."""
-        return load_file(self.path)["images"]
+        return load_file(self.path)["images"][: len(self.errors)]
+
+    def of_first(self, count: int) -> Trial:
+        """The same of the first images alone."""
+        return replace(self, errors=self.errors[:count])
+
+
+class NotMeasuredError(Exception):
+    """Something has not been measured yet, and only what is kept may be read."""
 
 
 class Lab:
-    """Samples with the shipped model, uncached or with a method, and keeps what came out under `folder`."""
+    """Samples with the shipped model, uncached or with a method, and keeps what came out under `folder`.
 
-    def __init__(self, folder: Path, *, steps: int = 50, images: Images = HELD_OUT, notice: Notice = print) -> None:
+    Attributes:
+        held_out, more: the images that are measured on. only_kept: whether nothing is sampled and only kept runs are
+            read. runs: how many were sampled.
+    """
+
+    def __init__(
+        self, folder: Path, *, steps: int = 50, images: Images = HELD_OUT, more: Images = MORE, notice: Notice = print
+    ) -> None:
         self.folder = folder
         self.steps = steps
-        self.held_out = images
+        self.held_out, self.more = images, more
         self.model = demo.load_demo_model()
-        self._notice = notice
+        self.notice = notice
+        self.is_quick = images.count < HELD_OUT.count
+        self.only_kept = False
+        self.runs = 0
+        self._exchange = Exchange(self.model, steps)
+        self._commits: set[str] = set()
         self._weights = json.loads((demo.FOLDER / "manifest.json").read_text())["files"]
         folder.mkdir(parents=True, exist_ok=True)
+
+    def begin(self, text: str = "") -> None:
+        """Say that something is measured now.
+
+        Raises:
+            NotMeasuredError: only what is kept may be read.
+        """
+        if self.only_kept:
+            raise NotMeasuredError(text.strip() or "a run")
+        if text:
+            self.notice(text)
 
     def uncached(self, images: Images) -> Tensor:
         """The images of the model itself, [n, 3, 32, 32]."""
         path = self.folder / f"{self._key('uncached', images)}.safetensors"
         if not path.is_file():
-            self._notice(f"uncached, {images.count} images")
+            self.begin(f"  uncached, {images.count} images")
             _save(path, torch.cat([self._sample(self.model, *batch, images) for batch in images.batches()]))
         return load_file(path)["images"]
 
@@ -97,11 +139,15 @@ class Lab:
         """Sample with `method`, compare with the uncached images."""
         images = self.held_out if images is None else images
         reference = self.uncached(images)
-        key = self._key(repr(method), images)
+        key = self._key(repr(method.with_(name="measured")), images)
+        is_fixed = method.schedule.steps(self.steps) is not None  # else batches compute different steps
+        if is_fixed and images == self.held_out and self._knows(method, self.more):
+            return self.measure(method, self.more).of_first(images.count)
         facts, path = self.folder / f"{key}.json", self.folder / f"{key}.safetensors"
         if not facts.is_file():
-            self._notice(f"{method.name}, {method.site}, {images.count} images")
-            fast = fc.optimize(self.model, method, num_steps=self.steps)
+            self.begin()
+            began = time.perf_counter()
+            fast = self._exchange.module_for(method)
             parts, computed, held = [], list[int](), list[float]()
             for labels, noise in images.batches():
                 fast.reset()
@@ -109,23 +155,37 @@ class Lab:
                 computed.append(max(map(len, fast.session.computed_steps.values())))
                 held.append(fast.cache_bytes / len(labels))
             _save(path, torch.cat(parts))
-            found = {
+            found: dict[str, Any] = {
                 "method": repr(method),
+                "commit": package_commit(),
                 "images": asdict(images),
                 "errors": relative_errors(torch.cat(parts), reference),
                 "computed": sum(computed) / len(computed),
                 "cache_bytes": sum(held) / len(held),
             }
             facts.write_text(json.dumps(found))
+            trial = Trial(tuple(found["errors"]), found["computed"], found["cache_bytes"], path)
+            self._tell(method, images, trial, began)
         known = json.loads(facts.read_text())
+        self._commits.add(known["commit"])
         return Trial(tuple(known["errors"]), known["computed"], known["cache_bytes"], path)
 
+    def _knows(self, method: fc.Method, images: Images) -> bool:
+        return (self.folder / f"{self._key(repr(method.with_(name='measured')), images)}.json").is_file()
+
+    def _tell(self, method: fc.Method, images: Images, trial: Trial, began: float) -> None:
+        self.runs += 1
+        self.notice(
+            f"  {method.name}, {method.site}, {images.count} images: error {trial.mean:.4f} at {trial.computed:.1f} "
+            f"computed steps (run {self.runs}, {time.perf_counter() - began:.0f} s)"
+        )
+
     def measure_sampler(self, name: str, build: Callable[[], Any], steps: int) -> Trial:
-        """Sample the held-out images in fewer steps of another scheduler, with no cache; compare with the uncached."""
-        images = self.held_out
+        """Sample `more` in fewer steps of another scheduler, with no cache; compare with the uncached."""
+        images = self.more
         path = self.folder / f"{self._key(f'{name} {steps}', images)}.safetensors"
         if not path.is_file():
-            self._notice(f"{name}, {steps} steps")
+            self.begin(f"  {name}, {steps} steps")
             parts = [
                 demo.sample(self.model, build(), *batch, num_steps=steps, guidance=images.guidance)
                 for batch in images.batches()
@@ -133,6 +193,10 @@ class Lab:
             _save(path, torch.cat(parts))
         errors = relative_errors(load_file(path)["images"], self.uncached(images))
         return Trial(tuple(errors), steps, 0, path)
+
+    def commits(self) -> list[str]:
+        """The package's commits on which the runs that are read here were made."""
+        return sorted(self._commits)
 
     def _sample(self, module: Any, labels: Tensor, noise: Tensor, images: Images) -> Tensor:
         return demo.sample(
@@ -142,6 +206,17 @@ class Lab:
     def _key(self, what: str, images: Images) -> str:
         words = json.dumps([what, asdict(images), self.steps, self._weights, torch.__version__])
         return hashlib.sha256(words.encode()).hexdigest()[:20]
+
+
+@cache
+def package_commit() -> str:
+    """The last commit that changed the package, and whether its sources have changed since."""
+
+    def ask(*words: str) -> str:
+        command = ["git", *words, "--", "fouriercache"]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    return ask("log", "-1", "--format=%h") + (" with changes" if ask("status", "--porcelain") else "")
 
 
 def relative_errors(images: Tensor, reference: Tensor) -> list[float]:

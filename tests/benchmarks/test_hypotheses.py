@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
-from hypotheses.finding import Finding, Table, judge
-from hypotheses.lab import Images, Lab, relative_errors, uniform
-from hypotheses.page import write_page
+from hypotheses import h5_video
+from hypotheses.exchange import Exchange
+from hypotheses.finding import Finding, Picture, Table, judge
+from hypotheses.h8_noise import fit_exponent, image_spectrum, steps_by_signal
+from hypotheses.lab import CALIBRATION, Images, Lab, relative_errors, uniform
+from hypotheses.own_method import neighbours
+from hypotheses.page import write_method_rows, write_page, write_results
 from hypotheses.pairs import Ratio, paired_ratio, t_95
+from hypotheses.thresholds import tuned
 
 import fouriercache as fc
+from tests.tiny import TIMESTEPS, denoise, is_same, tiny_dit
 
 FEW = Images(seeds=(1,), classes=(0, 3, 4, 7, 9))
 
@@ -92,12 +101,94 @@ def test_a_run_is_kept_and_not_sampled_again(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.slow
-def test_the_page_has_a_verdict_for_every_finding(tmp_path: Path):
-    lab = Lab(tmp_path / "work", steps=3, images=FEW, notice=lambda text: None)
+def test_fewer_images_are_read_from_a_run_of_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    more = Images(seeds=(1, 2), classes=FEW.classes)
+    lab = Lab(tmp_path, steps=3, images=FEW, more=more, notice=lambda text: None)
+    whole = lab.measure(fc.FORA(2, site="stack"), more)
+    lab.uncached(FEW)
+    monkeypatch.setattr(lab, "_sample", lambda *_: pytest.fail("sampled again"))
+    part = lab.measure(fc.FORA(2, site="stack"))
+    assert part.errors == whole.errors[:5]
+    assert torch.equal(part.images(), whole.images()[:5])
+
+
+def test_methods_of_one_form_share_a_module_and_run_as_they_would_alone():
+    model = tiny_dit()
+    exchange = Exchange(model, len(TIMESTEPS))
+    seen = []
+    for method in (
+        fc.TaylorSeer(3, 1),
+        fc.Method("own", "branch", fc.Table((0, 1, 5)), fc.Newton(1)),
+        fc.TaylorSeer(3),
+    ):
+        shared = exchange.module_for(method)
+        seen.append(shared)
+        assert is_same(denoise(shared), denoise(fc.optimize(model, method, num_steps=len(TIMESTEPS))))
+    assert seen[0] is seen[1]
+    assert seen[2] is not seen[0]  # it keeps a feature more
+
+
+def test_a_threshold_is_found_that_computes_as_many_steps():
+    def measure(method: fc.Method, images: Images) -> Any:
+        assert images is CALIBRATION
+        schedule: Any = method.schedule
+        return SimpleNamespace(computed=round(6 / schedule.threshold))
+
+    lab: Any = SimpleNamespace(measure=measure)
+    found: Any = tuned(lab, lambda threshold: fc.TeaCache(threshold), 10).schedule
+    assert 8 <= round(6 / found.threshold) <= 10
+    lab.measure = lambda *_: SimpleNamespace(computed=50)
+    with pytest.raises(ValueError, match="computes as few as 10"):
+        tuned(lab, lambda threshold: fc.TeaCache(threshold), 10)
+
+
+def test_neighbours_move_one_step_by_one_and_stay_a_table():
+    assert neighbours((0, 1, 4), 5) == [(0, 2, 4), (0, 1, 3)]
+
+
+def test_white_noise_has_power_1_at_every_frequency_and_no_exponent():
+    images = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    frequencies, power = image_spectrum(images)
+    assert power == pytest.approx([1.0] * len(power), abs=0.05)
+    assert fit_exponent(frequencies, power) == pytest.approx(0, abs=0.02)
+    assert fit_exponent(frequencies, [3 * f**-1.7 for f in frequencies]) == pytest.approx(1.7)
+
+
+def test_steps_by_signal_are_as_many_as_asked_for_and_rise():
+    for computed in (2, 7, 10, 49):
+        steps = steps_by_signal([4.0, 1.0, 0.1, 0.01], 50, computed)
+        assert len(set(steps)) == computed
+        assert list(steps) == sorted(steps)
+        assert (steps[0], steps[-1]) == (0, 49)
+
+
+def test_kernels_on_video_grids_agree_with_torch_fft():
+    finding = h5_video.find(SimpleNamespace())  # type: ignore[arg-type]
+    assert finding.verdict == "open"
+    for _, transform, filtered, work in finding.tables[0].rows:
+        assert transform < 1e-5
+        assert filtered < 1e-5
+        assert work >= 1
+
+
+def test_the_page_the_pictures_and_the_json_have_every_finding(tmp_path: Path):
+    lab: Any = SimpleNamespace(steps=3, held_out=FEW, more=FEW, commits=lambda: ["abc"])
     table = Table("Two rows.", ("name", "error"), (("a", 0.25), ("b", None)), {"error": ".3f"})
-    finding = Finding("H0", "the test is read", "nothing", "refuted", "0.9 [0.8, 1.1]", [table])
-    write_page(tmp_path, [finding], lab)
+    picture = Picture("p.png", "Lines", "x", "y", (("a", [1.0, 2.0], [0.1, 0.01]),), is_logarithmic=True)
+    ratio = Ratio(0.9, 0.8, 1.1)
+    finding = Finding("H0", "the test is read", "nothing", "refuted", str(ratio), [table], [picture])
+    write_page(tmp_path, [finding], table, lab)
     page = (tmp_path / "evidence.md").read_text()
-    assert "| H0 | the test is read | refuted | 0.9 [0.8, 1.1] |" in page
+    assert "| H0 | the test is read | refuted | 0.900 [0.800, 1.100] |" in page
     assert "| a | 0.250 |\n| b | - |" in page
-    assert "- commit: " in page
+    assert "![Lines](images/evidence/p.png)" in page
+    assert "- package at commit of each run: abc" in page
+    assert (tmp_path / "images" / "evidence" / "p.png").read_bytes().startswith(b"\x89PNG")
+    rows = Table("", ("name", "ratio"), (("a", ratio),), {"ratio": ".3f"})
+    write_results(tmp_path, [finding], rows, lab)
+    found = json.loads((tmp_path / "evidence.json").read_text())
+    assert found["findings"][0]["tables"][0]["rows"] == [["a", 0.25], ["b", None]]
+    assert found["presets"]["rows"] == [["a", {"mean": 0.9, "low": 0.8, "high": 1.1}]]
+    assert found["package at commit of each run"] == "abc"
+    write_method_rows(tmp_path, {"FORA": rows})
+    assert (tmp_path / "methods" / "measured" / "fora.inc").read_text().endswith("| a | 0.900 [0.800, 1.100] |\n")

@@ -1,0 +1,99 @@
+"""H7: the spectral difference beats the polynomial as the trigger of an adaptive schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import fouriercache as fc
+from fouriercache.indicators import Indicator
+from fouriercache.predictors import Predictor
+
+from .finding import Finding, Table, judge
+from .ingredients import calibrated_polynomial, calibrated_table, noise_of_demo
+from .lab import Lab, Trial, uniform
+from .pairs import Ratio, paired_ratio
+from .thresholds import tuned
+
+COMPUTED = 10
+
+
+@dataclass(frozen=True)
+class _Row:
+    trigger: str
+    predictor: str
+    is_spectral: bool
+    is_adaptive: bool
+    trial: Trial
+
+
+def find(lab: Lab) -> Finding:
+    """Adaptive schedules with every indicator, driving reuse and a polynomial predictor, at equal computed steps."""
+    same = fc.Polynomial((1.0, 0.0))
+    triggers: tuple[tuple[str, bool, Indicator, fc.Polynomial], ...] = (
+        ("modulated input, bare", False, fc.Modulated(), same),
+        ("modulated input, calibrated polynomial", False, fc.Modulated(), calibrated_polynomial(lab)),
+        ("modulated input, SEA-filtered", True, fc.Filtered(2.0, noise_of_demo()), same),
+        ("modulated input, low band", True, fc.BandLimited(0.25), same),
+    )
+    rows = []
+    for words, predictor in (("reuse", fc.Reuse()), ("Newton(2)", fc.Newton(2))):
+        for trigger, is_spectral, indicator, rescale in triggers:
+            rows.append(_Row(trigger, words, is_spectral, True, adaptive(lab, indicator, rescale, predictor)))
+        for name, steps in (
+            ("even steps", uniform(lab.steps, COMPUTED)),
+            ("calibrated step table", calibrated_table(COMPUTED, lab.steps)),
+        ):
+            fixed = fc.Method("fixed", "stack", fc.Table(steps), predictor)
+            rows.append(_Row(name, words, False, False, lab.measure(fixed)))
+    best, winner, control = min((_duel(rows, words) for words in ("reuse", "Newton(2)")), key=lambda duel: duel[0].mean)
+    return Finding(
+        name="H7",
+        claim="the spectral difference beats the polynomial",
+        built="schedule `Accumulated`, indicators `Filtered` (SeaCache), `BandLimited` and `Modulated`, presets "
+        "`TeaCache` and `SeaCache`",
+        verdict=judge(best, is_default=False),
+        decided_by=(
+            f"Best spectral trigger against the best adaptive one without a transform: {winner.trigger} has {best} "
+            f"times the error of {control.trigger} (driving {winner.predictor}, {winner.trial.computed:.1f} and "
+            f"{control.trial.computed:.1f} computed steps)."
+        ),
+        tables=[_table(rows)],
+        notes=[
+            "Thresholds were found on the calibration images, so that each trigger computes as many steps as the fixed "
+            "tables, or a few less. A batch decides together."
+        ],
+    )
+
+
+def adaptive(lab: Lab, indicator: Indicator, rescale: fc.Polynomial, predictor: Predictor) -> Trial:
+    """Measure an adaptive schedule at the threshold at which it computes as many steps as the fixed ones."""
+    base = fc.Method("adaptive", "stack", fc.Accumulated(indicator, 1.0, rescale), predictor)
+
+    def build(threshold: float) -> fc.Method:
+        return base.with_(schedule=fc.Accumulated(indicator, threshold, rescale))
+
+    return lab.measure(tuned(lab, build, COMPUTED))
+
+
+def _duel(rows: list[_Row], predictor: str) -> tuple[Ratio, _Row, _Row]:
+    mine = [row for row in rows if row.predictor == predictor and row.is_adaptive]
+    spectral = min((row for row in mine if row.is_spectral), key=lambda row: row.trial.mean)
+    plain = min((row for row in mine if not row.is_spectral), key=lambda row: row.trial.mean)
+    return paired_ratio(spectral.trial.errors, plain.trial.errors), spectral, plain
+
+
+def _table(rows: list[_Row]) -> Table:
+    bare = {row.predictor: row for row in reversed(rows) if row.is_adaptive}
+    return Table(
+        "Stack sites. Ratio: error over that of the bare trigger with the same predictor.",
+        ("trigger", "drives", "computed", "error", "ratio to bare"),
+        tuple(
+            (row.trigger, row.predictor, row.trial.computed, row.trial.mean, _ratio(row, bare[row.predictor]))
+            for row in rows
+        ),
+        {"computed": ".1f", "error": ".4f", "ratio to bare": ".3f"},
+    )
+
+
+def _ratio(row: _Row, bare: _Row) -> Ratio | None:
+    return None if row is bare else paired_ratio(row.trial.errors, bare.trial.errors)

@@ -1,0 +1,103 @@
+"""What experiments share and calibration makes: step tables, fitted scalars, a polynomial."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+import fouriercache as fc
+from fouriercache.calibration.fit import fit_scalars, form_of
+from fouriercache.calibration.loop import Loop
+from fouriercache.models import demo
+
+from .lab import CALIBRATION, Images, Lab, package_commit
+
+EDGES = (0.1, 0.3, 0.6)
+"""Borders of four bands, as shares of the largest radial frequency."""
+
+
+def calibrated_table(computed: int, steps: int) -> tuple[int, ...]:
+    """The step table that the demo model comes with; of a shorter trajectory, the same in small."""
+    table = demo.load_demo_calibration(computed).steps
+    if steps == 50:
+        return table
+    return tuple(sorted({round(step * (steps - 1) / 49) for step in table}))
+
+
+def noise_of_demo() -> fc.DDPM:
+    """What a timestep of the shipped model means."""
+    return fc.DDPM(tuple(demo.load_demo_scheduler().alphas_cumprod.double().tolist()))
+
+
+def calibrated_polynomial(lab: Lab) -> fc.Polynomial:
+    """TeaCache's polynomial, fitted to this model and sampler. Outside the fitted range it takes the nearest end."""
+    path = lab.folder / f"polynomial {lab.steps}.safetensors"
+    if not path.is_file():
+        lab.begin("  calibrated polynomial")
+        found = fc.calibrate(
+            lab.model, fc.TeaCache(), sample=_calibration_set(lab.steps), num_steps=lab.steps, progress=False
+        )
+        found.save(path)
+    polynomial = fc.Calibration.load(path).polynomial
+    assert polynomial is not None
+    return replace(polynomial, outside="clamp")
+
+
+def fitted_scalars(lab: Lab, site: str, steps: tuple[int, ...], edges: tuple[float, ...]) -> fc.Calibrated:
+    """Scalars for every predicted step, fitted to features of the calibration images along the cached trajectory.
+
+    They start from, and lean on, the polynomial of degree 2.
+    """
+    base = fc.Method("fit", site, fc.Table(steps), fc.Newton(2))
+    key = f"scalars {site} {len(edges) + 1} {lab.steps} {'-'.join(map(str, steps))}.json"
+    path = lab.folder / key
+    if not path.is_file():
+        lab.begin(f"  fit of {len(edges) + 1} bands, {site}")
+        fit = fc.Fit(edges=edges)
+        loop = Loop(lab.model, form_of(base, fit), _calibration_set(lab.steps), lab.steps, {})
+        scalars = fit_scalars(lab.model, base, loop, steps, fit)
+        write_whole(path, json.dumps({"rows": scalars.rows, "commit": package_commit()}))
+    rows = json.loads(path.read_text())["rows"]
+    return fc.Calibrated(steps, _tuples(rows), edges)
+
+
+def analyzed(lab: Lab, site: str) -> fc.Analysis:
+    """Spectra of every site of a kind, on the calibration images."""
+    path = lab.folder / f"spectra {site} {lab.steps}.json"
+    if not path.is_file():
+        lab.begin(f"  spectra, {site}")
+        found = fc.analyze(
+            lab.model, num_steps=lab.steps, site=site, sample=_calibration_set(lab.steps), edges=EDGES, progress=False
+        )
+        write_whole(path, json.dumps(found.as_dict()))
+    known = {key: _tuples(value) for key, value in json.loads(path.read_text()).items()}
+    sites = tuple(fc.SiteSpectrum(**{key: _tuples(value) for key, value in site.items()}) for site in known["sites"])
+    return fc.Analysis(**{**known, "sites": sites})
+
+
+def _calibration_set(steps: int) -> Callable[[Any], Tensor]:
+    images: Images = CALIBRATION
+    ((labels, noise),) = images.batches()
+
+    def sample(denoiser: Any) -> Tensor:
+        return demo.sample(
+            denoiser, demo.load_demo_scheduler(), labels, noise, num_steps=steps, guidance=images.guidance
+        )
+
+    return sample
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.replace(path)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
