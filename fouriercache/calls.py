@@ -114,6 +114,25 @@ class Binder:
         return Call(tuple(tensors), tuple(paths), (*key, *_autocast_of(tensors)))
 
 
+def apart(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments with a copy wherever a tensor stands a second time.
+
+    torch.export takes a tensor that is given twice for one input, and a call in which the two differ would be served
+    with one of them.
+    """
+    seen: set[int] = set()
+
+    def own(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        if id(leaf) in seen:
+            return leaf.detach().clone()
+        seen.add(id(leaf))
+        return leaf
+
+    return {name: pytree.tree_map(own, value) for name, value in arguments.items()}
+
+
 def _autocast_of(tensors: Sequence[Tensor]) -> list[tuple[str, torch.dtype]]:
     """Return the devices on which torch.autocast is on, and to what it casts: a capture bakes the casts in."""
     devices = sorted({tensor.device.type for tensor in tensors} - {"meta"})
@@ -199,11 +218,13 @@ def find_sample(paths: Sequence[str], tensors: Sequence[Tensor], asked: str | No
         found = [*named, *(argument for least in (3, 2) for argument, rank in dense if rank >= least)][:1]
     else:
         found = [argument for path, argument, _ in leaves if asked in (path, argument)][:1]
-    if found:
-        return tuple(i for i, (_, argument, tensor) in enumerate(leaves) if argument == found[0] and tensor.ndim >= 2)
-    wanted = f"called {asked!r}" if asked else "that is floating point with two or more dimensions"
+    of_argument = [i for i, (_, argument, tensor) in enumerate(leaves) if argument in found and tensor.ndim >= 2]
+    if of_argument:
+        return tuple(of_argument)
+    wanted = f"called {asked!r}" if asked else "that is floating point"
     raise CaptureError(
-        f"found no sample input: no tensor {wanted} among {', '.join(paths) or 'no tensors'}.\n"
+        f"found no sample input: no tensor {wanted} with two or more dimensions, in: "
+        f"{', '.join(paths) or 'no tensors'}.\n"
         "  Name it: optimize(model, method, sample_name='...')."
     )
 

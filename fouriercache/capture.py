@@ -13,8 +13,9 @@ from torch.export import Dim
 from torch.utils import _pytree as pytree
 
 from fouriercache.assembly import Assembled, assemble
-from fouriercache.calls import Binder, Call, find_sample, find_timestep
+from fouriercache.calls import Binder, Call, apart, find_sample, find_timestep
 from fouriercache.errors import CaptureError, TrajectoryError
+from fouriercache.preconditions import check_eval_mode, check_uncached
 from fouriercache.program import NoMatch, Program
 from fouriercache.questions import Questions, Recording, record
 from fouriercache.tracing import Traced, first_line, hold, trace_call, trace_fixed
@@ -157,14 +158,21 @@ def capture(
 
     Raises:
         TrajectoryError: the timestep is not finite.
-        CaptureError: the model or a module in it is in training mode, torch.export cannot trace it, the program
-            disagrees with it, or there is nothing finite to compare.
+        CaptureError: the model or a module in it is in training mode or cached by another package, torch.export cannot
+            trace it, the program disagrees with it, or there is nothing finite to compare.
         Exception: the model itself refuses `arguments`; its own error, with a note.
     """
     check_eval_mode(model)
+    check_uncached(model)
+    arguments = apart(arguments)
     call = Binder(model).flatten(arguments)
     samples = find_sample(call.paths, call.tensors, sample_name)
     timestep = find_timestep(call.paths, call.tensors, timestep_name)
+    if timestep in samples:
+        raise CaptureError(
+            f"{call.paths[timestep]} cannot be both the sample and the timestep.\n"
+            "  Give sample_name= and timestep_name= different arguments, or leave out the one that is found alone."
+        )
     if verify and not call.tensors[timestep].isfinite().all():
         raise TrajectoryError(
             "The timestep is empty or not finite, so no step can be told from it.\n"
@@ -202,23 +210,6 @@ def _of_call(call: Call, made: Assembled) -> Capture:
     tensors = call.tensors
     dtypes, devices = tuple(t.dtype for t in tensors), tuple(t.device for t in tensors)
     return Capture(key=call.key, paths=call.paths, dtypes=dtypes, devices=devices, **vars(made))
-
-
-def check_eval_mode(model: nn.Module) -> None:
-    """Raise CaptureError when the model, or a part that computes otherwise then, is in training mode."""
-    names = [name for name, module in model.named_modules() if module.training and _minds_training(module)]
-    if model.training or names:
-        within = "" if model.training else f" in part: {', '.join(names[:3])}{' and others' if names[3:] else ''}"
-        raise CaptureError(
-            f"{type(model).__name__} is in training mode{within}; dropout would be captured as it falls.\n"
-            "  Call model.eval() first."
-        )
-
-
-def _minds_training(module: nn.Module) -> bool:
-    """Whether it is known to compute otherwise in training; a layer put in by an adapter has the flag in vain."""
-    is_random = isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0
-    return is_random or isinstance(module, nn.modules.batchnorm._BatchNorm | nn.RReLU)
 
 
 def _no_dynamic_batch(error: Exception) -> NoMatch:

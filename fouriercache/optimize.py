@@ -11,10 +11,11 @@ from torch import nn
 
 from fouriercache.calibrations import Calibration
 from fouriercache.calls import has_values
-from fouriercache.capture import capture, check_eval_mode
-from fouriercache.errors import CaptureError, MethodError
+from fouriercache.capture import capture
+from fouriercache.errors import CalibrationError, CaptureError, MethodError
 from fouriercache.methods import Method
 from fouriercache.passes.pipeline import build_steps
+from fouriercache.preconditions import check_eval_mode, check_uncached
 from fouriercache.presets import method_from_name
 from fouriercache.program import NoMatch, TokenGrid
 from fouriercache.runtime.backend import backend_from_name
@@ -75,8 +76,15 @@ def optimize(
         raise MethodError(
             f"method is a {type(chosen).__name__}, not a Method.\n  Pass a preset: fc.FORA(interval=3), or its name."
         )
+    if type(check_finite) is not bool:
+        raise MethodError(f"check_finite is {check_finite!r}, not True or False.")
     timesteps: tuple[float, ...] | None = None
     if calibration is not None:
+        if not isinstance(calibration, Calibration | str | Path):
+            raise CalibrationError(
+                f"calibration is a {type(calibration).__name__}, no calibration.\n"
+                "  Pass what fouriercache.calibrate returned, or the file it was saved to."
+            )
         found = calibration if isinstance(calibration, Calibration) else Calibration.load(calibration)
         num_steps = found.num_steps if num_steps is None else num_steps
         chosen, timesteps = found.apply(chosen, model, num_steps), found.timesteps
@@ -111,6 +119,7 @@ def _check_model(model: object) -> None:
             "  Pass the module it was made from, and backend='inductor' to compile the cached graphs."
         )
     check_eval_mode(model)
+    check_uncached(model)
 
 
 @dataclass(frozen=True)

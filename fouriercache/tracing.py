@@ -46,6 +46,7 @@ def trace_call(
         recording: a run of the model on `arguments`; what it asks of its tensors in Python is answered from it.
 
     Raises:
+        CaptureError: the model writes into one of its buffers or inputs.
         Exception: whatever torch.export raises, of many unrelated types for one cause.
     """
     answering = Answering(model, recording) if recording is not None and recording.answers else None
@@ -62,6 +63,7 @@ def trace_call(
             out_spec = exported.call_spec.out_spec
             if any(_mutates(node) for node in exported.graph.nodes):
                 exported = exported.run_decompositions({})
+    _check_pure(model, exported)
     if answering is None:
         return Traced(exported, out_spec)
     return Traced(exported, out_spec.child(0), answering.told)
@@ -98,6 +100,8 @@ def trace_fixed(model: nn.Module, arguments: Mapping[str, Any], recording: Recor
     """
     try:
         return trace_call(model, arguments, recording=recording)
+    except CaptureError:
+        raise
     except Exception as error:
         raise CaptureError(
             f"torch.export cannot trace {type(model).__name__}: {first_line(error)}\n"
@@ -105,6 +109,18 @@ def trace_fixed(model: nn.Module, arguments: Mapping[str, Any], recording: Recor
             f"  inputs: {describe(*_named(arguments))}\n"
             "  Make that line traceable (no Python branch on tensor values, no NumPy, no .item()), or report the model."
         ) from error
+
+
+def _check_pure(model: nn.Module, exported: torch.export.ExportedProgram) -> None:
+    signature = exported.graph_signature
+    written = [f"buffer {name}" for name in signature.buffers_to_mutate.values()]
+    written += [f"input {name}" for name in signature.user_inputs_to_mutate.values()]
+    if written:
+        raise CaptureError(
+            f"{type(model).__name__} writes into what it is given: a step that is run from a graph, or not at all, "
+            f"would not.\n  where: {', '.join(written)}\n"
+            "  Let forward return new tensors, and keep no state from call to call."
+        )
 
 
 def guards_of(exported: torch.export.ExportedProgram) -> tuple[Any, ...]:

@@ -34,8 +34,8 @@ def run_model(model: nn.Module, arguments: Mapping[str, Any]) -> list[Any]:
 def compare_outputs(model: nn.Module, want: Sequence[Any], have: Sequence[Any]) -> bool:
     """Compare the leaves of a graph's outputs with the model's.
 
-    What is not finite must stand at the same places and be equal there; finite values may differ by rounding, 64 units
-    in the last place of the largest.
+    What is not finite must stand at the same places and be equal there; finite values may differ by `rounding`, 64
+    units in the last place of the largest.
 
     Returns:
         Whether there was anything finite to compare.
@@ -68,6 +68,15 @@ def compare_outputs(model: nn.Module, want: Sequence[Any], have: Sequence[Any]) 
     return is_compared
 
 
+def rounding(dtype: torch.dtype, units: int) -> float:
+    """The relative difference that is taken for rounding: `units` in the last place, in half precision at most 8.
+
+    There 64 units are half of the value, and no check at all.
+    """
+    eps = torch.finfo(dtype).eps
+    return eps * (min(units, 8) if eps > 1e-4 else units)
+
+
 def _special(tensor: Tensor, finite: Tensor) -> Tensor:
     """1 for inf, -1 for -inf, 2 for NaN, in the order they stand in."""
     rest = torch.view_as_real(tensor[~finite]) if tensor.is_complex() else tensor[~finite]
@@ -78,7 +87,7 @@ def _compare_finite(model: nn.Module, position: int, a: Tensor, b: Tensor) -> No
     if torch.equal(a, b):
         return
     scale, difference = a.abs().amax().item(), _wide(a).sub(_wide(b)).abs().amax().item()
-    if not difference <= 64 * torch.finfo(a.dtype).eps * max(scale, 1e-6):
+    if not difference <= rounding(a.dtype, 64) * max(scale, 1e-6):
         raise _disagreement(
             model, f"output {position} differs by {difference:.3g} where the largest value is {scale:.3g}"
         )

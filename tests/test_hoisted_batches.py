@@ -54,6 +54,7 @@ class MixesRows(nn.Module):
         level = torch.sin(timestep.float() / 300)
         if self.mixes:
             level = level - 0.5 * level.mean()
+        level = level.to(x.dtype)
         for block in self.blocks:
             x = block(x, level)
         return x.transpose(1, 2).unflatten(2, hidden_states.shape[2:])

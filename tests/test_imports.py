@@ -28,6 +28,7 @@ LINES = (
     {"optimize"},
     {
         "capture",
+        "preconditions",
         "assembly",
         "tracing",
         "questions",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import fx
@@ -35,36 +35,39 @@ class FindGrid(Pass):
     def rewrite(self, program: Program) -> int:
         if program.grid is not None:
             return 0
-        grid = self._grid(program)
+        grid = _read_grid(program)
         if isinstance(grid, NoMatch):
             self.refuse(program, grid)
             return 0
         program.grid = grid
         return 1
 
-    def _grid(self, program: Program) -> TokenGrid | NoMatch:
-        samples = set(program.inputs_of("sample"))
-        for node in program.calls():
-            if node.target not in _CONVOLUTIONS or _source(node) not in samples:
-                continue
-            tensor = tensor_of(node)
-            spatial = tuple(tensor.shape[2:]) if tensor is not None else ()
-            if not all(isinstance(size, int) for size in spatial):
-                return NoMatch("the patch embedding's output has a dynamic size", node.name)
-            t, h, w = (1, *spatial) if len(spatial) == 2 else spatial
-            return self._placed(program, TokenGrid(t, h, w), node)
-        return NoMatch("no strided convolution reads the sample, so no patch embedding shows the grid; pass grid=")
 
-    def _placed(self, program: Program, grid: TokenGrid, node: fx.Node) -> TokenGrid | NoMatch:
-        lengths = _token_counts(program, "stack")
-        if not lengths or grid.tokens in lengths:
-            return grid
-        # Frames folded into the batch: each stream holds one frame's tokens.
-        if math.prod((grid.h, grid.w)) in lengths:
-            return TokenGrid(1, grid.h, grid.w)
-        return NoMatch(
-            f"the patch embedding gives {grid.tokens} tokens, the stream has {sorted(map(str, lengths))}", node.name
-        )
+def _read_grid(program: Program) -> TokenGrid | NoMatch:
+    """Return the grid that the patch embedding shows, or why none is shown."""
+    samples = set(program.inputs_of("sample"))
+    for node in program.calls():
+        if node.target not in _CONVOLUTIONS or _source(node) not in samples:
+            continue
+        tensor = tensor_of(node)
+        spatial = tuple(tensor.shape[2:]) if tensor is not None else ()
+        if not all(isinstance(size, int) for size in spatial):
+            return NoMatch("the patch embedding's output has a dynamic size", node.name)
+        t, h, w = (1, *spatial) if len(spatial) == 2 else spatial
+        return _placed(program, TokenGrid(t, h, w), node)
+    return NoMatch("no strided convolution reads the sample, so no patch embedding shows the grid; pass grid=")
+
+
+def _placed(program: Program, grid: TokenGrid, node: fx.Node) -> TokenGrid | NoMatch:
+    lengths = _token_counts(program, "stack")
+    if not lengths or grid.tokens in lengths:
+        return grid
+    # Frames folded into the batch: each stream holds one frame's tokens.
+    if math.prod((grid.h, grid.w)) in lengths:
+        return TokenGrid(1, grid.h, grid.w)
+    return NoMatch(
+        f"the patch embedding gives {grid.tokens} tokens, the stream has {sorted(map(str, lengths))}", node.name
+    )
 
 
 def check_grid(program: Program, grid: TokenGrid) -> None:
@@ -74,8 +77,14 @@ def check_grid(program: Program, grid: TokenGrid) -> None:
     as both together with the `start` tokens before the grid.
 
     Raises:
-        UnsupportedModelError: it fits none; the message has the counts.
+        UnsupportedModelError: it fits none, or contradicts the grid that the graph shows; the message has the counts.
     """
+    shown = _read_grid(program)
+    if isinstance(shown, TokenGrid) and shown.tokens == grid.tokens and shown != replace(grid, start=0):
+        raise UnsupportedModelError(
+            f"the given grid of {grid.t} x {grid.h} x {grid.w} contradicts the graph, whose patch embedding makes "
+            f"{shown.t} x {shown.h} x {shown.w} tokens.\n  Leave grid= out: it is for models whose graph shows none."
+        )
     counts = _token_counts(program, *program.found)
     fitting = {grid.tokens, grid.h * grid.w, grid.start + grid.tokens, grid.start + grid.h * grid.w}
     known = sorted(count for count in counts if isinstance(count, int))

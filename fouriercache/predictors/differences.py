@@ -11,7 +11,7 @@ from ..checks import check_whole
 from .base import ScalarPredictor, check_target
 
 
-def backward_factors(computed: Sequence[int], first_difference: int) -> list[list[float]]:
+def _backward_factors(computed: Sequence[int], first_difference: int) -> list[list[float]]:
     """Return the factors f_0, f_1, ... as scalars of the features of the `computed` steps, newest first.
 
     At a computed step s, d steps after the computed step before it, the factors are updated with the new feature F, the
@@ -39,7 +39,7 @@ def backward_factors(computed: Sequence[int], first_difference: int) -> list[lis
 
 
 class DifferenceSeries(ScalarPredictor):
-    """Base of series `sum_j w_j(t - s) * f_j` over the factors of `backward_factors`; s is the last computed step.
+    """Base of series `sum_j w_j(t - s) * f_j` over the factors of `_backward_factors`; s is the last computed step.
 
     A subclass has the fields `order` and `first_difference`, and says the weights.
     """
@@ -68,7 +68,7 @@ class DifferenceSeries(ScalarPredictor):
         check_target(self, computed, step)
         # f_j comes from the newest j + 1 features alone, so older ones cannot matter; their absence bounds the order
         recent = computed[-self.history :]
-        factors = backward_factors(recent, self.first_difference)
+        factors = _backward_factors(recent, self.first_difference)
         weights = self.weights(step - recent[-1], len(factors))
         return tuple(
             sum(weights[power] * factors[power][age] for power in range(age, len(factors)))

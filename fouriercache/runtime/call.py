@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isfinite
@@ -76,9 +76,12 @@ def read_timesteps(timesteps: object) -> Timestep:
     Raises TrajectoryError when it is none of these.
     """
     try:
-        if isinstance(timesteps, str | bytes | bytearray) or not isinstance(timesteps, Iterable):
+        if isinstance(timesteps, str | bytes | bytearray | Mapping) or not isinstance(timesteps, Iterable):
             raise TypeError
-        return tuple(float(value) for value in timesteps)
+        values = list(timesteps)
+        if any(isinstance(value, str | bytes | bool) for value in values):
+            raise TypeError
+        return tuple(float(value) for value in values)
     except (TypeError, ValueError):
         raise TrajectoryError(
             f"prepare() needs the timesteps of a trajectory, got {timesteps!r} of type {type(timesteps).__name__}.\n"

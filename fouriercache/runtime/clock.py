@@ -21,14 +21,14 @@ broken first step had, and the new run has from its second step on, looks as if 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
 from ..checks import check_choice, check_whole
-from ..errors import ShortTrajectoryWarning, TrajectoryError
+from ..errors import TrajectoryError
 from .call import Call, Timestep, check_timestep, check_trajectory, movement, show_timestep
+from .endings import warn_of_endings
 
 PassKey: TypeAlias = int | str
 Direction: TypeAlias = Literal["down", "up"]
@@ -46,6 +46,7 @@ class _Place(NamedTuple):
     before: tuple[str, ...]  # contexts of the step before
     known: frozenset[str]  # contexts of this trajectory
     last_end: tuple[int, int] | None  # steps, and unnamed calls in the last of them, if the last trajectory fell short
+    ones: int  # trajectories of one step right before this one
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ class Clock:
     calls make a step, None to learn it from step 0; with 1, every call of one pass is a new step, at an equal timestep
     too. `direction` is "down" when timesteps fall, "up" when they rise.
 
-    Warns with ShortTrajectoryWarning when the trajectory before fell short of `num_steps`; two alike are refused.
+    Warns with ShortTrajectoryWarning when the trajectory before fell short of `num_steps`, or several had one step
+    alone; two that fall short alike are refused.
     Raises MethodError when one of the three makes no sense.
     """
 
@@ -148,14 +150,9 @@ class Clock:
                 f"  where: {_show_step(position.after)}, pass {position.pass_key!r}\n"
                 "  Give each thread and each request a session of its own: session = fast.new_session()."
             )
-        short, was = position.after.last_end, position.before
-        if position.is_new_trajectory and short and was and was.step > 0 and short[0] != self.num_steps:
-            warnings.warn(
-                f"The last trajectory took {short[0]} of num_steps={self.num_steps} steps; its schedule was for all.\n"
-                f"  Pass num_steps={short[0]} to optimize if the sampler takes them; reset() after a run broken off.",
-                ShortTrajectoryWarning,
-                stacklevel=2,
-            )
+        if position.is_new_trajectory:
+            was = position.before.step if position.before else 0
+            warn_of_endings(position.after.last_end if was else None, position.after.ones, self.num_steps)
         self._place = position.after
 
     def _enter_same_timestep(self, call: Call, place: _Place) -> Position:
@@ -195,7 +192,8 @@ class Clock:
         raise self._unprepared(now, step)
 
     def _enter_trajectory(self, call: Call, now: Timestep) -> Position:
-        place = _Place(now, now, 0, 0, self._passes, (), (), frozenset(), self._last_end())
+        ones = self._place.ones + 1 if self._place and self._place.step == 0 else 0
+        place = _Place(now, now, 0, 0, self._passes, (), (), frozenset(), self._last_end(), ones)
         return self._enter_pass(call, place, is_new_trajectory=True)
 
     def _enter_next_step(self, call: Call, now: Timestep, place: _Place) -> Position:
@@ -209,7 +207,7 @@ class Clock:
             )
         expected = self._passes_of(place)
         return self._enter_pass(
-            call, _Place(place.first, now, step, 0, expected, (), place.seen, place.known, place.last_end)
+            call, _Place(place.first, now, step, 0, expected, (), place.seen, place.known, place.last_end, 0)
         )
 
     def _enter_pass(self, call: Call, place: _Place, is_new_trajectory: bool = False) -> Position:

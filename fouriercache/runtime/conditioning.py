@@ -9,8 +9,12 @@ import torch
 from torch import Tensor
 
 from fouriercache.runtime.backend import Executable
+from fouriercache.verification import rounding
 
 _Stamp = tuple[float, ...]
+
+_SMALL = 1024
+"""Numbers in a tensor on the CPU that are compared by value: it costs little, and sees what leaves no other trace."""
 
 _LARGEST_BATCH = 256 * 2**20
 """Bytes of hoisted values that are kept for a trajectory; above, every step computes its own."""
@@ -20,7 +24,8 @@ _LARGEST_BATCH = 256 * 2**20
 class Remembered:
     """Tensors as they were seen: by identity and version, and by value where these do not tell.
 
-    Tensors made in torch.inference_mode count no versions; of them a copy is kept.
+    Tensors made in torch.inference_mode count no versions, and what is written through `.data` or a NumPy array that
+    shares the memory leaves none: of the first, and of small ones on the CPU, a copy is kept.
     """
 
     tensors: tuple[Tensor, ...]
@@ -29,8 +34,8 @@ class Remembered:
     @classmethod
     def of(cls, tensors: Sequence[Tensor]) -> Remembered:
         return cls(
-            tuple(tensor.clone() if tensor.is_inference() else tensor for tensor in tensors),
-            tuple(None if tensor.is_inference() else tensor._version for tensor in tensors),
+            tuple(tensor.detach().clone() if _is_copied(tensor) else tensor for tensor in tensors),
+            tuple(None if _is_copied(tensor) else tensor._version for tensor in tensors),
         )
 
     def copies(self) -> list[Tensor]:
@@ -51,6 +56,10 @@ class Remembered:
             if not torch.equal(old, new):
                 return False
         return True
+
+
+def _is_copied(tensor: Tensor) -> bool:
+    return tensor.is_inference() or (tensor.device.type == "cpu" and tensor.numel() <= _SMALL)
 
 
 def bytes_of(tensors: Iterable[Tensor]) -> int:
@@ -180,7 +189,7 @@ def _as_inputs(context: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _agree(batched: Mapping[str, Tensor], single: Mapping[str, Tensor]) -> bool:
     """Whether a row of the batch is what the step gives alone, up to the rounding of another matrix shape."""
     for name, value in single.items():
-        tolerance = 256 * torch.finfo(value.dtype).eps if value.is_floating_point() else 0.0
+        tolerance = rounding(value.dtype, 256) if value.is_floating_point() else 0.0
         scale = float(value.abs().amax()) if value.numel() else 0.0
         if float((batched[name].double() - value.double()).abs().amax()) > tolerance * max(scale, 1.0):
             return False

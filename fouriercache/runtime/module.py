@@ -227,7 +227,7 @@ class OptimizedModule(nn.Module):
 
     def _find_stepper(self, call: ModelCall, arguments: Mapping[str, Any], begins: bool) -> Stepper:
         """Return what runs the call; capture when nothing does. `begins`: also look whether the model has changed."""
-        if begins:
+        if begins or self.model.training:
             self._notice_changes()
         found = self._steppers.find(call)
         if found is not None:
@@ -279,6 +279,12 @@ def _restore(model: nn.Module, build: Build, backend: Backend, rules: Rules, is_
 
 def _check_device(model: nn.Module, call: ModelCall) -> None:
     weight = next(model.parameters(), None)
+    if weight is not None and weight.is_meta and any(hasattr(module, "_hf_hook") for module in model.modules()):
+        raise CaptureError(
+            f"the weights of {type(model).__name__} are offloaded by accelerate: they are on no device until the "
+            "model's own forward runs, and a captured graph does not run that.\n"
+            "  Keep this model on the device (pipe.to(device)) and offload the others."
+        )
     devices = {tensor.device for tensor in call.tensors if tensor.ndim and tensor.is_floating_point()}
     if weight is not None and devices - {weight.device}:
         raise TrajectoryError(

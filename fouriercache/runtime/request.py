@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,10 +12,10 @@ from torch import Tensor, nn
 from fouriercache.calls import Call as ModelCall
 from fouriercache.calls import detached, form_of
 from fouriercache.errors import TrajectoryError
-from fouriercache.questions import Questions
 from fouriercache.runtime.call import Call, read_timesteps
 from fouriercache.runtime.check_finite import check_finite
 from fouriercache.runtime.conditioning import Hoisted, Remembered, bytes_of
+from fouriercache.runtime.pass_state import PassState
 from fouriercache.runtime.probe import Look
 from fouriercache.runtime.prompt import check_answers, check_prompt
 from fouriercache.runtime.session import Plan, Position, Session
@@ -26,26 +25,6 @@ from fouriercache.schedules import Decision
 from fouriercache.steps import ModeKey
 
 PassKey = int | str
-
-
-@dataclass
-class _Pass:
-    """What one pass of a trajectory holds.
-
-    `ring` has what is kept of each site, by column, newest first. A step that computes the site puts one in front and
-    drops those that nothing reads at their age; no tensor is copied. `states` has what else graphs hand on, by name (an
-    adaptive schedule's indicator). `hoisted` is kept for each step mode, and for the probe.
-    """
-
-    ring: dict[str, list[Tensor]] = field(default_factory=dict)
-    states: dict[str, Tensor] = field(default_factory=dict)
-    hoisted: dict[ModeKey | str, Hoisted] = field(default_factory=dict)
-    conditioning: Remembered | None = None
-    questions: Questions | None = None
-
-    def features(self) -> list[Tensor]:
-        """All that is kept of earlier steps."""
-        return [tensor for values in self.ring.values() for tensor in values] + list(self.states.values())
 
 
 class Request:
@@ -69,7 +48,7 @@ class Request:
         self._flatten = flatten
         self._check_hooks = check_hooks
         self._check_finite = check_finite
-        self._passes: dict[PassKey, _Pass] = {}
+        self._passes: dict[PassKey, PassState] = {}
         self._context: str | None = None
         self._sample: Remembered | None = None
         self._conditioning: Remembered | None = None
@@ -131,7 +110,7 @@ class Request:
             stepper = self._find_stepper(call, arguments, True)
         else:
             self._check_hooks()
-        state = _Pass() if plan.drop_history else self._passes.get(plan.position.pass_key, _Pass())
+        state = PassState() if plan.drop_history else self._passes.get(plan.position.pass_key, PassState())
         check_answers(state.questions, stepper.steps.capture.questions)
         if not looks:
             self._forget_other_conditioning(stepper, state, conditioning)
@@ -171,7 +150,7 @@ class Request:
         )
         return asked, sample, conditioning
 
-    def _commit(self, plan: Plan, state: _Pass, outcome: Outcome, stepper: Stepper) -> None:
+    def _commit(self, plan: Plan, state: PassState, outcome: Outcome, stepper: Stepper) -> None:
         if plan.drop_history:
             self._passes.clear()
         self._passes[plan.position.pass_key] = state
@@ -187,7 +166,7 @@ class Request:
         stepper: Stepper,
         named: Mapping[str, Tensor],
         stamp: tuple[float, ...],
-        state: _Pass,
+        state: PassState,
         *,
         is_compared: bool,
     ) -> Look:
@@ -196,7 +175,7 @@ class Request:
         kept = state.hoisted.setdefault("probe", Hoisted())
         return stepper.probe.look(named, kept, stamp, self._prepared, state.states, is_compared=is_compared)
 
-    def _forget_other_conditioning(self, stepper: Stepper, state: _Pass, conditioning: tuple[Tensor, ...]) -> None:
+    def _forget_other_conditioning(self, stepper: Stepper, state: PassState, conditioning: tuple[Tensor, ...]) -> None:
         if state.conditioning is not None and not self._prepared:
             check_prompt(stepper.conditioning_names, state.conditioning, conditioning)
         if state.conditioning is None or not state.conditioning.equals(conditioning):
@@ -251,7 +230,12 @@ class Request:
         Some pipelines also say where their loop is (`step_index`, `sigma`, `num_inference_steps`). It is taken and not
         used: the calls' own timesteps say it in every pipeline, and with two models in one loop the pipeline's numbers
         are not those of either model.
+
+        Raises:
+            TrajectoryError: the name is no string.
         """
+        if not isinstance(name, str):
+            raise TrajectoryError(f'cache_context takes a name, got {name!r}.\n  Name the pass: "cond", "uncond".')
         before, self._context = self._context, name
         try:
             yield

@@ -127,6 +127,15 @@ def test_does_not_warn_of_whole_runs_first_steps_or_after_a_reset() -> None:
     sampler.run([9, 6, 3])
 
 
+def test_warns_when_the_timestep_never_changes() -> None:
+    sampler = Sampler(num_steps=8)
+    sampler.run([5])
+    sampler.run([5])
+    sampler.run([5])
+    with pytest.warns(ShortTrajectoryWarning, match=r"(?s)3 trajectories in a row had one step .*timestep_name="):
+        sampler.run([5])
+
+
 def test_a_begun_and_broken_off_run_does_not_hide_a_wrong_number_of_steps() -> None:
     sampler = Sampler(num_steps=10)
     for _ in range(2):

@@ -1,0 +1,37 @@
+"""Warnings about how trajectories ended, given when the next one begins: before that, nobody knows that they did."""
+
+from __future__ import annotations
+
+import warnings
+
+from ..errors import ShortTrajectoryWarning
+
+_MANY_ONES = 3
+"""Trajectories of one step in a row that are more than a warm-up."""
+
+
+def warn_of_endings(end: tuple[int, int] | None, ones: int, num_steps: int | None) -> None:
+    """Warn with ShortTrajectoryWarning where a trajectory that ended was not what was declared.
+
+    Args:
+        end: steps of the last trajectory, and unnamed calls in its last step, if it fell short after its first step.
+        ones: trajectories of one step right before the one that begins.
+        num_steps: of every trajectory, as declared or prepared.
+    """
+    if num_steps is None:
+        return
+    if end is not None and end[0] != num_steps:
+        _warn(
+            f"The last trajectory took {end[0]} of num_steps={num_steps} steps; its schedule was for all.\n"
+            f"  Pass num_steps={end[0]} to optimize if the sampler takes them; reset() after a run broken off."
+        )
+    if ones == _MANY_ONES and num_steps > 1:
+        _warn(
+            f"{ones} trajectories in a row had one step alone, of num_steps={num_steps}: every call is computed.\n"
+            "  If these are steps of one run, the timestep does not change where it is looked for: pass\n"
+            "  optimize(..., timestep_name=) the argument that holds it, as a tensor."
+        )
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, ShortTrajectoryWarning, stacklevel=4)
