@@ -197,7 +197,9 @@ def main() -> None:
         "loop",
         f"Denoising loops, {len(computed_steps(steps))} of {steps} steps computed",
         "Time of a loop over that of the uncached loop in the same round, beside the ideal: the share of the model "
-        "that ran, as counted. Median and quartiles over the rounds; the loops of a round take turns of "
+        "that ran, as counted. The reference is the mean of two uncached loops in the round; where the row `uncached`, "
+        "one of the two, is far from 1, the machine was not quiet and no ratio counts. "
+        "Median and quartiles over the rounds; the loops of a round take turns of "
         f"{TURN} steps. FirstBlockCache and DBCache compute block 0 in every step, so their ideal is higher. `prepare` "
         "and what it computes ahead are in the time, and what is computed ahead in all that is held. Error: relative "
         "L2 of the final latents to the uncached loop's; the weights are random, so it compares ways of caching, not "
@@ -225,6 +227,8 @@ def main() -> None:
         )
         if entry.limit is not None:
             result.checks.append(Check(f"{entry.name}: time over ideal", ratio.median / ideal, entry.limit))
+    control = Spread.of([s / u for s, u in zip(seconds["uncached"], reference, strict=True)])
+    result.checks.append(Check("the uncached loop against its own reference: off by", abs(control.median - 1), 0.03))
     result.write(asked.out)
 
 

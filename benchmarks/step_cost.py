@@ -152,8 +152,9 @@ def main() -> None:
         "Cost of a cached step",
         "Time of a cached step over that of a full step, the original module's forward, in the same round; median and "
         "quartiles over the rounds. With `prepare`, what depends on timestep and class alone has been computed for "
-        "all steps in one batch, at the first cached step. Launches by the report are those of the cached graph "
-        "alone; those of the whole call have the runtime's own in them, such as the look for NaN.",
+        "all steps in one batch, at the first cached step. Launches by the report are those of the cached graph, "
+        "all of it when not prepared; a whole call leaves out what depends on the class alone, which ran before, and "
+        "has the runtime's own in it, such as the look for NaN.",
         {"model": shape.name, "batch": 2, "rounds": rounds, "interval": INTERVAL, "dtype": "float32"},
         COLUMNS,
     )
