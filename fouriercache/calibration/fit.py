@@ -40,7 +40,9 @@ class Fit:
 
     `edges` part spatial bands with scalars of their own, as in `Banded`. With `per_site`, so has each site. `ridge`
     draws the scalars towards those of the method's predictor. `on_policy` fits along the cached trajectory, step by
-    step, so that each step is fitted to the inputs it will see; without, along the uncached one.
+    step, so that each step is fitted to the inputs it will see; without, along the uncached one. With `keep_energy`,
+    scalars are scaled so that a prediction has the energy of the true feature in each band, over the calibration set:
+    least squares alone gives less, the more so the less can be predicted, and blurs.
 
     Raises MethodError when edges do not ascend between 0 and 1, or the ridge is negative.
     """
@@ -49,6 +51,7 @@ class Fit:
     per_site: bool = False
     ridge: float = 1e-5
     on_policy: bool = True
+    keep_energy: bool = False
 
     def __post_init__(self) -> None:
         check_edges("Fit", self.edges)
@@ -86,6 +89,18 @@ def solve_ridge(gram: Tensor, start: Tensor, ridge: float) -> Tensor:
     matrix = known + torch.diag_embed(weight.expand(start.shape))
     found: Tensor = torch.linalg.solve(matrix, target + weight * start)
     return found
+
+
+def with_energy(gram: Tensor, scalars: Tensor) -> Tensor:
+    """Return the scalars, scaled so that `sum_k c_k H_k` has the energy of F; as they are where either has none.
+
+    Args:
+        gram, scalars: as `solve_ridge` takes and gives them.
+    """
+    predicted = torch.einsum("...j,...jk,...k->...", scalars, gram[..., 1:, 1:], scalars)
+    energy = gram[..., 0, 0]
+    is_usable = (predicted > 0) & (energy > 0)
+    return scalars * torch.where(is_usable, energy / predicted.clamp_min(1e-300), 1.0).sqrt()[..., None]
 
 
 def band_gram(features: Sequence[Tensor], edges: Sequence[float], grid: TokenGrid | None) -> Tensor:
@@ -174,8 +189,9 @@ class _Collected:
                 of_site = answer[site % len(answer)]
                 row = of_site[band if len(of_site) == bands else 0]
                 start[site, band, : len(row)] = torch.tensor(row, dtype=torch.float64)
-        found: list[list[list[float]]] = solve_ridge(gram, start, self._fit.ridge).tolist()
-        return tuple(tuple(tuple(row) for row in site) for site in found)
+        found = solve_ridge(gram, start, self._fit.ridge)
+        scalars: list[list[list[float]]] = (with_energy(gram, found) if self._fit.keep_energy else found).tolist()
+        return tuple(tuple(tuple(row) for row in site) for site in scalars)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import fouriercache as fc
-from fouriercache.calibration.fit import Fit, band_gram, fit_scalars, form_of, solve_ridge
+from fouriercache.calibration.fit import Fit, band_gram, fit_scalars, form_of, solve_ridge, with_energy
 from fouriercache.calibration.loop import Loop
 from fouriercache.errors import MethodError
 from fouriercache.program import TokenGrid
@@ -49,6 +49,23 @@ def test_a_large_ridge_leaves_the_scalars_where_they_start_and_a_small_one_does_
 def test_features_that_are_nothing_leave_the_scalars_where_they_start():
     start = torch.tensor([[1.5, -0.5]], dtype=torch.float64)
     assert solve_ridge(torch.zeros(1, 3, 3, dtype=torch.float64), start, 1e-5)[0] == pytest.approx([1.5, -0.5])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 4), st.integers(0, 1000))
+def test_kept_energy_is_that_of_the_target_and_changes_no_direction(size: int, seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    target, *history = torch.randn(size + 1, 40, generator=generator, dtype=torch.float64)
+    fitted = solve_ridge(gram_of(target, history), torch.zeros(size, dtype=torch.float64), 0.0)
+    scaled = with_energy(gram_of(target, history), fitted)
+    assert (scaled @ torch.stack(history)).norm() == pytest.approx(float(target.norm()))
+    assert (fitted @ torch.stack(history)).norm() < target.norm()  # what least squares leaves out
+    assert torch.allclose(scaled / scaled.norm(), fitted / fitted.norm())
+
+
+def test_features_of_no_energy_leave_the_scalars_as_they_are():
+    scalars = torch.tensor([[1.5, -0.5]], dtype=torch.float64)
+    assert torch.equal(with_energy(torch.zeros(1, 3, 3, dtype=torch.float64), scalars), scalars)
 
 
 def test_bands_have_the_scalars_of_their_own_features():
@@ -113,6 +130,17 @@ def test_fits_the_features_of_all_uncached_trajectories_by_least_squares(model: 
         target = torch.cat([one[step] for one in features])
         expected = torch.linalg.lstsq(history, target).solution
         assert fitted.table([done for done in TABLE if done < step], step)[0][0] == pytest.approx(expected, abs=1e-3)
+
+
+def test_kept_energy_makes_fitted_scalars_larger_by_one_factor_a_step(model: Any, loop: Loop):
+    plain, scaled = (
+        fit_scalars(model, METHOD, loop, TABLE, Fit(on_policy=False, ridge=0.0, keep_energy=keep))
+        for keep in (False, True)
+    )
+    for before, after in zip(plain.rows, scaled.rows, strict=True):
+        factors = [new / old for old, new in zip(before[0][0], after[0][0], strict=True)]
+        assert factors == pytest.approx([factors[0]] * len(factors))
+        assert factors[0] > 1
 
 
 def test_fits_along_the_cached_trajectory_step_by_step(model: Any, loop: Loop):
