@@ -35,11 +35,13 @@ class GraphGolden:
         self._update: bool = request.config.getoption("--update-graphs")
         self._root = request.config.rootpath
 
-    def __call__(self, subject: OptimizedModule | Program, name: str | None = None, *, spec: str | None = None) -> None:
+    def __call__(
+        self, subject: OptimizedModule | Program | str | Path, name: str | None = None, *, spec: str | None = None
+    ) -> None:
         """Compare, as `fouriercache.testing.assert_graph_matches` does.
 
         Args:
-            subject: an optimised module that has been captured, or one program of it.
+            subject: an optimised module that has been captured, one program of it, or the folder of a bundle.
             name: the golden's file name; the test's own name if not given.
             spec: how `fouriercache check` builds the model again.
 

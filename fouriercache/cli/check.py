@@ -8,12 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
+from fouriercache.bundle.folder import read_folder
 from fouriercache.cli.build import build_fast
 from fouriercache.cli.exits import CHECK_FAILED
 from fouriercache.cli.options import Json, examples
 from fouriercache.cli.speak import complain, say, show_json
 from fouriercache.cli.written import method_from_text
-from fouriercache.errors import GoldenError
+from fouriercache.errors import BundleError, GoldenError
 from fouriercache.testing.golden import Golden, read_golden
 from fouriercache.testing.mismatch import describe, differences
 from fouriercache.testing.record import golden_of
@@ -23,23 +24,26 @@ EXAMPLES = examples(
     ("check graphs/*.txt", "build each model again, and compare: 0 same, 1 different"),
     ("check graphs/*.txt --update", "accept the new graphs; git diff shows what changed"),
     ("check graphs/dit.txt --json", "the differences for a program to read"),
+    ("check bundle/", "compare every file of an exported bundle with its manifest"),
 )
 
 
 def check(
-    files: Annotated[list[Path], typer.Argument(metavar="GOLDEN...", help="Golden files of graphs.")],
+    targets: Annotated[
+        list[Path], typer.Argument(metavar="GOLDEN|BUNDLE...", help="Golden files, folders of bundles.")
+    ],
     update: Annotated[bool, typer.Option("--update", help="Write the files anew where the graphs differ.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Build the models of golden files again, and compare their rewritten graphs with the files.
+    """Build the models of golden files again, and compare their rewritten graphs with the files; or verify a bundle.
 
     A golden says what it is of: a model that comes with the package, or a function of yours, which is then called. No
-    GPU and no weights are needed. Exit code 1 when graphs differ.
+    GPU and no weights are needed. Exit code 1 when graphs differ, or a file of a bundle is not what its manifest says.
     """
-    goldens = [(path, read_golden(path)) for path in files]
+    goldens = [(path, read_golden(path)) for path in targets if not path.is_dir()]
     for path, golden in goldens:
         _wanted(path, golden)  # what is wrong with a file shows before any model is built
-    results: list[dict[str, Any]] = []
+    results = [_check_bundle(path) for path in targets if path.is_dir()]
     for path, golden in goldens:
         spec, method, steps = _wanted(path, golden)
         now = golden_of(build_fast(spec, method, steps), spec)
@@ -59,6 +63,17 @@ def check(
         show_json(results)
     if not update and not all(result["same"] for result in results):
         raise typer.Exit(CHECK_FAILED)
+
+
+def _check_bundle(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = read_folder(folder)
+    except BundleError as error:
+        say(f"broken     {folder}")
+        complain(str(error))
+        return {"bundle": str(folder), "same": False, "differences": [str(error)]}
+    say(f"sound      {folder}: {len(manifest.files)} files of {manifest.method.name}")
+    return {"bundle": str(folder), "same": True, "differences": []}
 
 
 def _wanted(path: Path, golden: Golden) -> tuple[str, Any, int | None]:

@@ -14,7 +14,7 @@ from fouriercache.testing.record import golden_of
 
 
 def assert_graph_matches(
-    subject: OptimizedModule | Program,
+    subject: OptimizedModule | Program | str | Path,
     path: str | Path,
     *,
     update: bool = False,
@@ -28,7 +28,8 @@ def assert_graph_matches(
     a model can change with torch.
 
     Args:
-        subject: an optimised module that has been captured, or one program of it.
+        subject: an optimised module that has been captured, one program of it, or the folder of an exported bundle:
+            of that, the ONNX graphs, the weights and the facts of TensorRT plans are compared.
         path: the golden file.
         update: write the file instead, if it is missing or says otherwise.
         spec: how `fouriercache check` builds the model again, see there; an update keeps what the file says.
@@ -41,6 +42,7 @@ def assert_graph_matches(
         GraphMismatch: the graphs are not those of the file, or it is not there and `update` is false.
         GoldenError: the file is no golden, and `update` is false.
         NotCapturedError: nothing has been captured yet.
+        BundleError, MissingExtraError: the folder is no sound bundle, or the extra `onnx` is not installed.
     """
     __tracebackhide__ = True
     place, now = Path(path), golden_of(subject, spec)

@@ -8,10 +8,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
+from pathlib import Path
 
 from fouriercache.cost import ModeCost, bytes_kept, cost_of, cost_of_calls, hinted
 from fouriercache.program import NoMatch, Program, Site, tensor_of
 from fouriercache.runtime.module import OptimizedModule
+from fouriercache.testing.bundles import golden_of_bundle
 from fouriercache.testing.fold import fold_program
 from fouriercache.testing.golden import Golden, Section
 from fouriercache.testing.names import Sizes
@@ -22,15 +24,18 @@ _DIGITS = 16
 """Hexadecimal digits of a digest: enough to tell graphs apart that nobody made to collide."""
 
 
-def golden_of(subject: OptimizedModule | Program, spec: str | None = None) -> Golden:
-    """Record the graphs of an optimised module that has been captured, or one program.
+def golden_of(subject: OptimizedModule | Program | str | Path, spec: str | None = None) -> Golden:
+    """Record the graphs of an optimised module that has been captured, one program, or the bundle in a folder.
 
     Args:
         spec: how `fouriercache check` builds the model again: "demo", "dit-xl-2", "package.module:function".
 
     Raises:
         NotCapturedError: nothing has been captured yet.
+        BundleError, MissingExtraError: the folder is no sound bundle, or the extra `onnx` is not installed.
     """
+    if isinstance(subject, str | Path):
+        return golden_of_bundle(Path(subject))
     versions = {name: metadata.version(name).partition("+")[0] for name in ("torch", "diffusers")}
     made_with = {"made with": ", ".join(f"{name} {version}" for name, version in versions.items())}
     if isinstance(subject, Program):

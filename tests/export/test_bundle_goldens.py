@@ -1,0 +1,94 @@
+"""Goldens of bundles: what is shipped, read from the files alone; and `fouriercache check` of a bundle's folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from fouriercache import cli
+from fouriercache.bundle.folder import read_folder
+from fouriercache.bundle.manifest import Manifest
+from fouriercache.errors import BundleError
+from fouriercache.testing import GraphMismatch, assert_graph_matches
+from fouriercache.testing.bundles import golden_of_bundle
+from fouriercache.testing.golden import read_golden
+
+pytestmark = pytest.mark.ort
+
+
+def run(*words: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(cli.app, ["check", *words], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_a_golden_of_a_bundle_holds_and_is_read_back(bundle: Path, tmp_path: Path):
+    path = tmp_path / "bundle.txt"
+    assert assert_graph_matches(bundle, path, update=True)
+    assert not assert_graph_matches(str(bundle), path)
+    assert read_golden(path).text() == path.read_text()
+
+
+def test_counts_the_operators_that_onnx_itself_lists(bundle: Path, manifest: Manifest):
+    import onnx
+
+    golden = golden_of_bundle(bundle)
+    whole = manifest.forms[0].modes[0].parts.whole
+    model = onnx.load(bundle / whole.file, load_external_data=False)
+    section = golden.sections["compute, whole"]
+    assert section.facts["operators"] == str(len(model.graph.node))
+    attention = sum(node.op_type == "Softmax" for node in model.graph.node)
+    assert f"Softmax {attention}" in section.parts["operators by kind"]
+    assert "If 1" in golden.sections["single graph"].parts["operators by kind"]
+    assert golden.head["weights"].endswith(f"{(bundle / 'weights.bin').stat().st_size:,} bytes")
+
+
+def test_names_the_callers_inputs_and_counts_what_is_kept(bundle: Path):
+    section = golden_of_bundle(bundle).sections["reuse, whole"]
+    assert "sample hidden_states: float32 [batch,3,8,8]" in section.parts["inputs"]
+    assert "slot x 2: float32 [batch,16,16]" in section.parts["inputs"]
+
+
+def test_facts_of_plans_are_a_section_of_their_target(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    facts = dict.fromkeys(("copies", "gemms", "fused_attention", "kernels", "weight_bytes"), 3)
+    entry = {"file": "x.plan", "facts": {**facts, "capturable": True, "host_branches": 0}}
+    with_plans(monkeypatch, {"tensorrt:sm89": {"compute.moving.onnx": entry, "probe.onnx": {"facts": None}}})
+    section = golden_of_bundle(bundle).sections["plans of tensorrt:sm89"]
+    assert "capturable True" in section.parts["compute.moving.onnx"]
+    assert section.parts["probe.onnx"] == ("not known for this version",)
+    assert_graph_matches(bundle, tmp_path / "bundle.txt", update=True)
+    entry["facts"] = {**facts, "capturable": False, "host_branches": 1}
+    with pytest.raises(GraphMismatch, match=r"plans of tensorrt:sm89: compute.moving.onnx reads otherwise"):
+        assert_graph_matches(bundle, tmp_path / "bundle.txt")
+
+
+def with_plans(monkeypatch: pytest.MonkeyPatch, plans: dict[str, object]) -> None:
+    monkeypatch.setattr(
+        "fouriercache.testing.bundles.read_folder", lambda folder: replace(read_folder(folder), plans=plans)
+    )
+
+
+def test_check_finds_a_sound_bundle_and_a_broken_one(bundle: Path, tmp_path: Path):
+    code, out, err = run(str(bundle))
+    assert (code, out) == (0, "")
+    assert f"sound      {bundle}" in err
+    broken = tmp_path / "broken"
+    shutil.copytree(bundle, broken)
+    weights = broken / "weights.bin"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    code, out, err = run(str(broken), str(bundle), "--json")
+    assert code == 1
+    assert [item["same"] for item in json.loads(out)] == [False, True]
+    assert "weights.bin has" in err
+    with pytest.raises(BundleError, match=r"weights.bin has"):
+        assert_graph_matches(broken, tmp_path / "bundle.txt", update=True)
+
+
+def test_check_refuses_a_folder_that_is_no_bundle(tmp_path: Path):
+    code, _, err = run(str(tmp_path))
+    assert code == 1
+    assert "the folder holds no bundle" in err
