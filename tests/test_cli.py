@@ -182,7 +182,7 @@ def test_doctor_says_what_is_wrong_with_the_model(monkeypatch: pytest.MonkeyPatc
 def test_the_commands_are_these_and_no_word_shows_the_help():
     result = run()
     assert result.exit_code == 2
-    for name in ("demo", "optimize", "calibrate", "bench", "inspect", "check", "doctor"):
+    for name in ("demo", "optimize", "calibrate", "export", "bench", "inspect", "check", "doctor"):
         assert name in result.output
 
 

@@ -20,6 +20,8 @@ from fouriercache.cli.demo import demo
 from fouriercache.cli.doctor import EXAMPLES as DOCTOR
 from fouriercache.cli.doctor import doctor
 from fouriercache.cli.exits import exit_code
+from fouriercache.cli.export import EXAMPLES as EXPORT
+from fouriercache.cli.export import export
 from fouriercache.cli.inspect import EXAMPLES as INSPECT
 from fouriercache.cli.inspect import inspect
 from fouriercache.cli.optimize import EXAMPLES as OPTIMIZE
@@ -74,6 +76,7 @@ app.command(epilog=DEMO)(demo)
 app.command(epilog=OPTIMIZE)(optimize)
 app.command(epilog=CALIBRATE)(calibrate)
 app.command(epilog=ANALYZE)(analyze)
+app.command(epilog=EXPORT)(export)
 app.command(epilog=BENCH)(bench)
 app.command(epilog=INSPECT)(inspect)
 app.command(epilog=CHECK)(check)

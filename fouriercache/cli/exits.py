@@ -10,13 +10,14 @@ from fouriercache.errors import (
     OptimizeError,
     PassError,
     PreconditionError,
+    TargetError,
     VerifyError,
 )
 
 CHECK_FAILED, BAD_USE, CANNOT_BE_DONE_HERE = 1, 2, 3
 """0 is done."""
 
-_BAD_USE = MethodError | PreconditionError | CalibrationError | GoldenError | ModelSpecError
+_BAD_USE = MethodError | PreconditionError | CalibrationError | GoldenError | ModelSpecError | TargetError
 
 
 def exit_code(error: OptimizeError) -> int | None:

@@ -82,7 +82,7 @@ def export(
         )
     import_extra("onnx")
     import_extra("onnxscript")
-    engines = [(target, _engine(target, batches)) for target in targets if target != "onnx"]
+    engines = [(target, engine_for(target, batches)) for target in targets if target != "onnx"]
     folder = Path(path)
     check_place(folder)
     _check_weights(fast.model)
@@ -109,7 +109,13 @@ def export(
     return manifest
 
 
-def _engine(target: str, batches: Sequence[int]) -> Engine:
+def engine_for(target: str, batches: Sequence[int]) -> Engine:
+    """Return what builds engines for a target, for (least, typical, most) batch sizes.
+
+    Raises:
+        TargetError: the target is not known, or cannot be built for here.
+        MissingExtraError: it needs an extra that is not installed.
+    """
     kind = target.partition(":")[0]
     if kind not in ENGINES:
         known = ", ".join(["onnx", *(f"{name}:..." for name in ENGINES)])

@@ -1,0 +1,142 @@
+"""`fouriercache export`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from fouriercache.bundle.manifest import Manifest
+from fouriercache.cli.build import build_fast, choose_method
+from fouriercache.cli.options import Interval, Json, MethodName, Order, SiteName, Spec, Steps, examples
+from fouriercache.cli.speak import say, show, show_json, working
+from fouriercache.errors import TargetError
+from fouriercache.export import engine_for
+from fouriercache.export import export as write_bundle
+from fouriercache.export.tensorrt import TARGETS
+from fouriercache.export.triton import Runner, export_triton
+
+EXAMPLES = examples(
+    ("export --out bundle/", "ONNX graphs of every kind of step, over one file of weights"),
+    ("export --target tensorrt:sm89", "and TensorRT plans for an RTX 40, built without a GPU"),
+    ("export --target tensorrt:sm89 --batches 2,2,16", "plans for batches of 2 to 16, tuned for 2"),
+    ("export --triton repository/", "and a model repository for Triton Inference Server"),
+    ("export my_package.models:build --json", "your own model; the files, their sizes and hashes for a program"),
+)
+
+
+def export(
+    model: Spec = "demo",
+    out: Annotated[Path, typer.Option(help="The bundle's folder. A bundle that is there is replaced.")] = Path(
+        "bundle"
+    ),
+    method: MethodName = "TaylorSeer",
+    site: SiteName = "stack",
+    interval: Interval = None,
+    order: Order = None,
+    steps: Steps = 50,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help=f"An engine to build; may be given again. {', '.join(TARGETS)}."),
+    ] = None,
+    batches: Annotated[str, typer.Option(help="Batch sizes of engines: least,typical,most.")] = "1,2,8",
+    single_graph: Annotated[bool, typer.Option(help="Also write the whole step as one graph with one If.")] = True,
+    triton: Annotated[Path | None, typer.Option(help="Folder for a Triton model repository.")] = None,
+    triton_runner: Annotated[Runner, typer.Option(help="What runs it in Triton.")] = "onnxruntime",
+    as_json: Json = False,
+) -> None:
+    """Optimise a model and write what ships: a bundle that runs without its code, engines, models for a server."""
+    sizes = _sizes(batches)
+    for name in target or []:
+        engine_for(name, sizes)  # what cannot be built is said before the work begins
+    if triton is not None and triton.exists() and any(triton.iterdir()):
+        raise TargetError(f"the model repository needs a folder of its own, and {triton} holds something already.")
+    fast = build_fast(model, choose_method(method, site=site, interval=interval, order=order), steps)
+    with _Files() as files:
+        manifest = write_bundle(
+            fast, out, targets=["onnx", *(target or [])], batches=sizes, single_graph=single_graph,
+            notice=files.begin, progress=files.move,
+        )  # fmt: skip
+    say(f"Wrote {out}")
+    if triton is not None:
+        with working(f"Writing {triton}"):
+            export_triton(out, triton, runner=triton_runner, batches=sizes)
+        say(f"Wrote {triton}")
+    if as_json:
+        show_json(_as_dict(manifest, out, triton))
+    else:
+        show(_draw(manifest))
+
+
+def _sizes(text: str) -> tuple[int, int, int]:
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
+        raise TargetError(f"--batches takes three whole numbers, least,typical,most, as 1,2,8; got {text!r}.")
+    least, typical, most = map(int, parts)
+    return least, typical, most
+
+
+def _as_dict(manifest: Manifest, out: Path, triton: Path | None) -> dict[str, Any]:
+    return {
+        "bundle": str(out),
+        "method": repr(manifest.method),
+        "files": {name: {"bytes": file.bytes, "sha256": file.sha256} for name, file in manifest.files.items()},
+        "plans": {
+            target: {entry["file"]: entry["facts"] for entry in found.values()} for target, found in _plans(manifest)
+        },
+        "triton": None if triton is None else str(triton),
+    }
+
+
+def _plans(manifest: Manifest) -> list[tuple[str, Mapping[str, Any]]]:
+    return [(target, entries) for target, entries in manifest.plans.items() if target.startswith("tensorrt:")]
+
+
+def _draw(manifest: Manifest) -> Table:
+    facts = {entry["file"]: entry["facts"] or {} for _, entries in _plans(manifest) for entry in entries.values()}
+    table = Table("file", "bytes", "a plan's", box=None, header_style="dim")
+    table.columns[1].justify = "right"
+    for name, file in manifest.files.items():
+        known = facts.get(name, {})
+        words = [f"{known['gemms']} matrix products", f"{known['host_branches']} branches"] if known else []
+        words += ["capturable" if known["capturable"] else "not capturable"] if known else []
+        table.add_row(name, f"{file.bytes:,}", ", ".join(words))
+    return table
+
+
+class _Files:
+    """A line on stderr for each file that is made, with a bar for those that say how far they are."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=Console(stderr=True))
+        self._tasks: dict[str, Any] = {}
+        self._last = ""
+
+    def __enter__(self) -> _Files:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._end()
+        self._progress.stop()
+
+    def begin(self, name: str) -> None:
+        """A file is about to be made; the one before it is done."""
+        self._end()
+        self._tasks[name] = self._progress.add_task(name, total=None)
+        self._last = name
+
+    def move(self, name: str, share: float) -> None:
+        """So much of a file is done, 0 to 1."""
+        self._progress.update(self._tasks[name], total=1.0, completed=share)
+
+    def _end(self) -> None:
+        if self._last:
+            self._progress.update(self._tasks[self._last], total=1.0, completed=1.0)

@@ -1,0 +1,84 @@
+"""`fouriercache export`: what it writes, says, and refuses; the writing itself is tested where it is done."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from fouriercache import cli
+from fouriercache.bundle.folder import read_folder
+from fouriercache.cli import export as command
+
+pytestmark = pytest.mark.ort
+
+TINY = """
+from fouriercache.models.examples import Example
+from tests.tiny import labels, noise, step_inputs, tiny_dit
+
+
+def build():
+    return Example(tiny_dit(), step_inputs(noise(), 500, labels()))
+"""
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(cli.app, ["export", *words], env={"COLUMNS": "100", "NO_COLOR": "1"})
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"\x1b\[[0-9;]*m", "", text))
+
+
+@pytest.mark.trt
+def test_writes_a_bundle_with_plans_and_a_repository_of_ones_own_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "mine.py").write_text(TINY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FOURIERCACHE_PLANS", str(tmp_path / "plans"))
+    words = ("--out", "bundle", "--steps", "6", "--target", "tensorrt:sm89", "--triton", "repository", "--json")
+    result = run("mine:build", *words, "--batches", "2,2,4", "--no-single-graph")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    manifest = read_folder(tmp_path / "bundle")
+    assert {name: file["sha256"] for name, file in found["files"].items()} == {
+        name: file.sha256 for name, file in manifest.files.items()
+    }
+    assert all(facts["capturable"] for facts in found["plans"]["tensorrt:sm89"].values())
+    assert (tmp_path / "repository" / "schedule.json").is_file()
+    assert "Wrote bundle" in result.stderr
+    assert "sm89.reuse.moving.plan" in result.stderr
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Nothing is built or written; return what was asked for."""
+    asked: list[Any] = []
+    monkeypatch.setattr(command, "build_fast", lambda *given: asked.append(given))
+    return asked
+
+
+@pytest.mark.parametrize("batches", ["1,2", "1,2,8,9", "a,b,c", "1,2,-8", ""])
+def test_batches_that_are_no_three_sizes_are_bad_use(quick: list[Any], batches: str):
+    result = run("--batches", batches)
+    assert result.exit_code == 2
+    assert "three whole numbers" in plain(result.stderr)
+    assert quick == []
+
+
+def test_a_repository_is_not_written_into_a_folder_that_holds_something(quick: list[Any], tmp_path: Path):
+    (tmp_path / "mine.txt").write_text("mine")
+    result = run("--triton", str(tmp_path))
+    assert result.exit_code == 2
+    assert "folder of its own" in plain(result.stderr)
+    assert quick == []
+
+
+def test_a_target_that_is_not_there_is_bad_use_and_says_which_are(quick: list[Any]):
+    result = run("--target", "tensorrt:sm90")
+    assert result.exit_code == 2
+    assert "tensorrt:sm89" in plain(result.stderr)
+    assert quick == []
