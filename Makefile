@@ -10,7 +10,7 @@ INSTALL = .venv/bin/python -m pip install --disable-pip-version-check --constrai
 export HF_HUB_OFFLINE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types format bench evidence docs clean
+.PHONY: help demo test lint types format bench evidence zoo docs clean
 
 help:
 	@echo "make demo      sample with the shipped model, uncached and cached, and write demo_output/"
@@ -20,6 +20,7 @@ help:
 	@echo "make format    rewrite the sources as the formatter wants them"
 	@echo "make bench     measure, and write benchmarks/results/"
 	@echo "make evidence  measure what Fourier does for caching, and write docs/evidence.md"
+	@echo "make zoo       try every denoiser of diffusers, and write docs/zoo.md"
 	@echo "make docs      build docs/_build/ and run the examples in it"
 	@echo "make clean     remove .venv and all that was built"
 
@@ -41,6 +42,10 @@ types: $(CHECKS)
 format: $(CHECKS)
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+# The table of docs/zoo.md: every transformer denoiser of diffusers. ZOO_ARGS="--only WanTransformer3DModel" measures one.
+zoo: .venv/installed-dev
+	.venv/bin/python benchmarks/zoo.py $(ZOO_ARGS)
 
 # A benchmark is any file of benchmarks/ that can be run; it writes its own file of benchmarks/results/.
 bench: .venv/installed-bench

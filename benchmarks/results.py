@@ -77,11 +77,15 @@ class Result:
 
     def write(self, folder: Path) -> None:
         """Print the table, and write `<name>.json` and `<name>.md`."""
+        self.show(self.write_files(folder))
+
+    def write_files(self, folder: Path) -> dict[str, Any]:
+        """Write `<name>.json` and `<name>.md`, and return what the first holds."""
         folder.mkdir(parents=True, exist_ok=True)
         found = self.as_dict()
         (folder / f"{self.name}.json").write_text(json.dumps(found, indent=2) + "\n")
         (folder / f"{self.name}.md").write_text(self.as_markdown(found))
-        self.show(found)
+        return found
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, with where it comes from."""

@@ -225,7 +225,7 @@ def find_sample(paths: Sequence[str], tensors: Sequence[Tensor], asked: str | No
     raise CaptureError(
         f"found no sample input: no tensor {wanted} with two or more dimensions, in: "
         f"{', '.join(paths) or 'no tensors'}.\n"
-        "  Name it: optimize(model, method, sample_name='...')."
+        "  Pass a model that denoises latents, and name them if need be: optimize(model, method, sample_name='...')."
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Container, Iterable
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
@@ -72,6 +72,11 @@ def bytes_kept(canonical: Program, columns: Container[str]) -> int:
         columns: those that are kept; a column that no cached step reads is not.
     """
     return sum(_bytes(node) for node in canonical.inputs_of("slot") if canonical.slots[node.name].column in columns)
+
+
+def block_flops(blocks: Collection[str], *programs: Program) -> int:
+    """Count the arithmetic of the programs that belongs to the blocks at these paths."""
+    return sum(_flops(node) for program in programs for node in program.calls() if node.meta.get("block") in blocks)
 
 
 def _is_launch(node: fx.Node) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,8 @@ from torch.utils._pytree import TreeSpec
 from fouriercache.calls import describe
 from fouriercache.errors import CaptureError
 from fouriercache.questions import Answer, Answering, Recording
+
+_OWN_OF_PYTHON = tuple(sysconfig.get_path(name).replace("\\", "/") + "/" for name in ("stdlib", "platstdlib"))
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,8 @@ def _named(arguments: Mapping[str, Any]) -> tuple[list[Tensor], list[str]]:
 def _user_frame(error: BaseException) -> str:
     """Name the innermost frame outside torch: the model's own line."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if "/torch/" not in frame.filename.replace("\\", "/") and "fouriercache" not in frame.filename:
+        path = frame.filename.replace("\\", "/")
+        is_python = path.startswith(_OWN_OF_PYTHON) and "site-packages" not in path
+        if "/torch/" not in path and "fouriercache" not in path and not is_python:
             return f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}"
     return "inside torch.export"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 from torch import fx
@@ -70,29 +71,48 @@ class BlockGraph:
 
 def label_blocks(program: Program) -> list[BlockGraph]:
     """Group the calls by block, write each block's path to `meta["block"]`, and return the blocks in order."""
-    members: dict[str, list[fx.Node]] = {}
-    kinds: dict[str, str] = {}
+    return _label(program, _indexed)
+
+
+def label_named_blocks(program: Program) -> list[BlockGraph]:
+    """The same for a model without a list: its blocks are attributes of one module, several of one class."""
+    twins: dict[tuple[str, str], set[str]] = {}
     for node in program.calls():
-        found = _block_of(node)
-        if found is not None:
-            path, kind = found
-            members.setdefault(path, []).append(node)
-            kinds[path] = kind
-            node.meta["block"] = path
+        for path, kind in _modules_of(node):
+            twins.setdefault((path.rpartition(".")[0], kind), set()).add(path)
+    repeated = {key: sorted(paths) for key, paths in twins.items() if len(paths) > 1}
+
+    def named(path: str, kind: str) -> tuple[str, int] | None:
+        parent = path.rpartition(".")[0]
+        return (parent, repeated[parent, kind].index(path)) if path and (parent, kind) in repeated else None
+
+    return _label(program, named)
+
+
+def _label(program: Program, place: Callable[[str, str], tuple[str, int] | None]) -> list[BlockGraph]:
+    """Take the outermost module on each call's stack that has a `place` (group, index) for its block."""
+    members: dict[str, list[fx.Node]] = {}
+    facts: dict[str, Block] = {}
+    for node in program.calls():
+        node.meta.pop("block", None)
+        for path, kind in _modules_of(node):
+            found = place(path, kind)
+            if found is not None:
+                members.setdefault(path, []).append(node)
+                facts[path] = Block(path, *found, kind)
+                node.meta["block"] = path
+                break
     moving = descendants(program.inputs_of("sample"))
-    blocks = []
-    for path, nodes in members.items():
-        parts = _INDEXED.match(path)
-        assert parts is not None
-        blocks.append(BlockGraph(Block(path, parts["group"], int(parts["index"]), kinds[path]), nodes, moving))
-    return blocks
+    return [BlockGraph(facts[path], nodes, moving) for path, nodes in members.items()]
 
 
-def _block_of(node: fx.Node) -> tuple[str, str] | None:
-    """The outermost module on the node's stack whose own name is an index: its path and class name."""
+def _indexed(path: str, _: str) -> tuple[str, int] | None:
+    parts = _INDEXED.match(path)
+    return (parts["group"], int(parts["index"])) if parts else None
+
+
+def _modules_of(node: fx.Node) -> Iterator[tuple[str, str]]:
+    """Path and class name of the modules on the node's stack, the outermost first."""
     for path, kind in node.meta.get("nn_module_stack", {}).values():
         # A module that is called twice carries "@1" on the second call.
-        clean = re.sub(r"@\d+$", "", path)
-        if _INDEXED.match(clean):
-            return clean, kind if isinstance(kind, str) else kind.__name__
-    return None
+        yield re.sub(r"@\d+$", "", path), kind if isinstance(kind, str) else kind.__name__

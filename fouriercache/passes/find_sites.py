@@ -9,7 +9,7 @@ from torch import fx
 
 from fouriercache.errors import UnsupportedModelError
 from fouriercache.passes.base import Pass
-from fouriercache.passes.blocks import BlockGraph, label_blocks
+from fouriercache.passes.blocks import BlockGraph, label_blocks, label_named_blocks
 from fouriercache.passes.match import ancestors, is_attention, strip_casts, strip_stream
 from fouriercache.passes.spine import Residual, Stream, block_streams, stack_streams
 from fouriercache.program import NoMatch, Program, Site, SiteKind, sizes_of, tensor_of
@@ -19,16 +19,15 @@ from fouriercache.program import NoMatch, Program, Site, SiteKind, sizes_of, ten
 class FindSites(Pass):
     """Label the repeated blocks and list every branch, block and stack site.
 
-    Blocks are the outermost indexed children in `nn_module_stack`, grouped by list and class. Inside a block, the
+    Blocks are the outermost indexed children in `nn_module_stack`, grouped by list and class; where these hold no
+    branch, modules of one class under names of their own. Inside a block, the
     spine is followed upwards from each output: through views, casts and clips to an add `s + b` where `b` depends on
     `s`, or on the spine above it, by nodes of the same block; `b` is a branch, and the walk goes on at `s`. A branch
     is cut before its gate: the factor that does not depend on `s`. A branch with an attention in its cone is an
     attention branch, any other an MLP branch; both in parallel are one. A block site is an output minus the input its
     spine began at; a stack site is the same over all blocks on the spine of a final output.
 
-    Before: the graph of a transformer, no facts.
-
-    After: the same graph; `program.blocks` and `program.found` are filled.
+    Before: the graph of a transformer. After: the same graph; `program.blocks` and `program.found` are filled.
 
     Requires: `nn_module_stack` on the nodes, as torch.export leaves it.
     Keeps: 1. an add whose spine is no ancestor of the branch inside the block (a position embedding, a modulation).
@@ -41,8 +40,9 @@ class FindSites(Pass):
     def rewrite(self, program: Program) -> int:
         if program.history:
             return 0
-        blocks = label_blocks(program)
-        per_block = [(block, block_streams(block)) for block in blocks]
+        per_block = [(block, block_streams(block)) for block in label_blocks(program)]
+        if not any(stream.residuals for _, streams in per_block for stream in streams):
+            per_block = [(block, block_streams(block)) for block in label_named_blocks(program)]
         branch, whole = list[Site](), list[Site]()
         names: dict[str, int] = {}
         for block, streams in per_block:
