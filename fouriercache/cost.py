@@ -143,8 +143,11 @@ def _size(tensor: Tensor) -> int:
 
 
 def hinted(size: Any) -> int:
-    """The number a dynamic size had in the capture."""
-    return size if isinstance(size, int) else int(size.node.hint)
+    """The number a dynamic size had in the capture; 1 for one that the data alone tell (tokens routed to an expert)."""
+    if isinstance(size, int):
+        return size
+    hint = size.node.hint
+    return 1 if hint is None else int(hint)
 
 
 def _leaves(value: Any) -> list[Any]:
