@@ -27,6 +27,7 @@ from fouriercache.errors import (
 )
 from fouriercache.export import export
 from fouriercache.indicators import DDPM, BandLimited, Filtered, Flow, Latents, Modulated, TimestepEmbedding
+from fouriercache.load import load
 from fouriercache.methods import Method
 from fouriercache.optimize import optimize
 from fouriercache.predictors import (
@@ -55,6 +56,7 @@ from fouriercache.presets import (
     method_from_name,
 )
 from fouriercache.program import Program, Site, TokenGrid
+from fouriercache.runtime.bundled import BundledModule
 from fouriercache.runtime.module import OptimizedModule
 from fouriercache.schedules import (
     Accumulated,
@@ -97,6 +99,7 @@ __all__ = [
     "BandLimited",
     "Banded",
     "BundleError",
+    "BundledModule",
     "Calibrated",
     "Calibration",
     "CalibrationError",
@@ -169,6 +172,7 @@ __all__ = [
     "analyze",
     "calibrate",
     "export",
+    "load",
     "method_from_name",
     "optimize",
     "testing",

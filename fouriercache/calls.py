@@ -41,12 +41,15 @@ class Call:
 class Binder:
     """Binds calls to the parameters of `model.forward`, so positional and keyword calls are one.
 
+    Args:
+        signature: in place of that of `model.forward`, for a model whose code is not there.
+
     Raises:
         CaptureError: the model's forward takes `*args`, whose meaning no name tells.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.signature = inspect.signature(model.forward)
+    def __init__(self, model: nn.Module, signature: inspect.Signature | None = None) -> None:
+        self.signature = signature or inspect.signature(model.forward)
         for parameter in self.signature.parameters.values():
             if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
                 raise CaptureError(

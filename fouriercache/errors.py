@@ -40,7 +40,7 @@ class EngineError(OptimizeError, RuntimeError):
 
 
 class BundleError(OptimizeError, ValueError):
-    """A bundle cannot be written, or is not what its manifest says, so nothing of it is loaded."""
+    """A bundle cannot be written, is not what its manifest says, or has no graphs for a call of this form."""
 
 
 class TrajectoryError(OptimizeError, RuntimeError):

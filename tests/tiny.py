@@ -20,15 +20,15 @@ METHOD = fc.TaylorSeer(order=1, schedule=fc.Table(COMPUTED))
 ROUNDING = 1e-5
 
 
-def tiny_dit(seed: int = 0, size: int = 8) -> Any:
-    """Return a DiT of 2 blocks, width 16, `size` x `size` latents of 3 channels, 10 classes, random weights."""
+def tiny_dit(seed: int = 0, size: int = 8, layers: int = 2) -> Any:
+    """Return a DiT of `layers` blocks, width 16, `size` x `size` latents of 3 channels, 10 classes, random weights."""
     torch.manual_seed(seed)
     model = DiTTransformer2DModel(
         num_attention_heads=2,
         attention_head_dim=8,
         in_channels=3,
         out_channels=3,
-        num_layers=2,
+        num_layers=layers,
         sample_size=size,
         patch_size=2,
         num_embeds_ada_norm=10,

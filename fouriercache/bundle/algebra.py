@@ -83,6 +83,7 @@ def _part_from_plain(value: Any, where: str) -> Any:
             "  Use the version that wrote it, or export again."
         )
     try:
-        return kind(**fields)
+        # by position: a class that makes itself may call its arguments otherwise than the fields it keeps
+        return kind(*(fields[field.name] for field in dataclasses.fields(kind)))
     except (MethodError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(f"the bundle's method cannot be built: {error}\n  where: {where}") from error

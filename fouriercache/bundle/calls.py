@@ -15,6 +15,7 @@ from fouriercache.bundle.sizes import evaluate, is_evaluable
 from fouriercache.calls import Call
 from fouriercache.capture import Capture
 from fouriercache.errors import BundleError
+from fouriercache.program import Role
 
 _KINDS = {kind.name.lower(): kind for kind in inspect._ParameterKind}
 
@@ -59,9 +60,13 @@ def signature_of(parameters: Sequence[Parameter]) -> inspect.Signature:
 
 @dataclass(frozen=True)
 class _TensorForm:
-    """A tensor of a call: how it is reached, its dtype, its sizes; a name stands for a dynamic one."""
+    """A tensor of a call: how it is reached there, the graphs' input that takes it, its dtype, and its sizes; a name
+    stands for a dynamic one.
+    """
 
     path: str
+    name: str
+    role: Role
     dtype: str
     shape: tuple[int | str, ...]
 
@@ -101,11 +106,11 @@ class CallForm:
         return ", ".join(f"{form.path} {form.dtype}{list(form.shape)}" for form in self.tensors)
 
 
-def form_of_capture(capture: Capture, paths: Sequence[str], names: Mapping[str, str]) -> CallForm:
+def form_of_capture(capture: Capture, names: Mapping[str, str]) -> CallForm:
     """Return the calls that a capture serves, the dynamic sizes under the names they have in the graphs.
 
     Args:
-        paths: of the call's tensors. names: of dynamic sizes, by what the capture calls them.
+        names: of dynamic sizes, by what the capture calls them.
 
     Raises:
         BundleError: a relation of sizes cannot be written down.
@@ -120,15 +125,15 @@ def form_of_capture(capture: Capture, paths: Sequence[str], names: Mapping[str, 
         if str(getattr(guard, "rhs", "")) in ("oo", "int_oo"):
             continue  # at most infinity
         text = str(guard.xreplace({s: type(s)(names.get(str(s), str(s)), integer=True) for s in guard.free_symbols}))
-        if not is_evaluable(text, sorted(known)):
+        if not is_evaluable(text, tuple(sorted(known))):
             raise BundleError(
                 f"torch.export tied the sizes of this model together in a way that a bundle cannot say: {text}.\n"
                 "  Capture at a fixed batch: call the model with another batch size at each call's form."
             )
         guards.append(text)
     tensors = tuple(
-        _TensorForm(path, name_of(dtype), tuple(shape))
-        for path, dtype, shape in zip(paths, capture.dtypes, sizes, strict=True)
+        _TensorForm(path, given.name, given.role, name_of(dtype), tuple(shape))
+        for path, given, dtype, shape in zip(capture.paths, capture.program.inputs, capture.dtypes, sizes, strict=True)
     )
     return CallForm(_plain_key(capture.key), tensors, capture.least_batch, tuple(guards))
 

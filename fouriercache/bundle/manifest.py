@@ -61,7 +61,7 @@ class Graph:
 
 
 @dataclass(frozen=True)
-class Parts:
+class GraphParts:
     """A step mode as one graph, `whole`, and cut in what runs once for a conditioning, once for a timestep, and always.
 
     Attributes:
@@ -81,19 +81,19 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class ModeParts:
+class GraphMode:
     """A step mode; `refreshed` has the positions of the sites that are computed in it all the same."""
 
     mode: Literal["compute", "reuse", "partial"]
     refreshed: tuple[int, ...]
-    parts: Parts
+    parts: GraphParts
 
 
 @dataclass(frozen=True)
-class ProbeParts:
+class GraphProbe:
     """What an adaptive schedule looks at. `first` is the moving part without the distance, for a first step."""
 
-    parts: Parts
+    parts: GraphParts
     first: Graph
 
 
@@ -143,8 +143,8 @@ class Form:
     sites: tuple[SiteFacts, ...]
     grid: Grid | None
     slots: Mapping[str, KeptSlot]
-    modes: tuple[ModeParts, ...]
-    probe: ProbeParts | None
+    modes: tuple[GraphMode, ...]
+    probe: GraphProbe | None
     single: Graph | None
     not_single: str
 

@@ -60,7 +60,8 @@ def shape_of(shape: Sequence[int | str], sizes: Mapping[str, int]) -> tuple[int,
     return tuple(size if isinstance(size, int) else int(evaluate(size, sizes)) for size in shape)
 
 
-def is_evaluable(text: str, names: Sequence[str]) -> bool:
+@lru_cache(maxsize=1024)
+def is_evaluable(text: str, names: tuple[str, ...]) -> bool:
     """Whether `evaluate` knows everything in the text."""
     try:
         evaluate(text, dict.fromkeys(names, 2))

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import fx
 
 from fouriercache.errors import LoweringError
 from fouriercache.export.exported import export_program
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 _OPSET = 22
 """The first with convolutions in bfloat16; TensorRT takes no later one when there is an If."""
+
+_VIEWS = (torch.ops.aten.view.default, torch.ops.aten.reshape.default)
+_TRANSPOSITIONS = (torch.ops.aten.transpose.int, torch.ops.aten.permute.default)
 
 
 def translate(program: Program) -> ir.Model:
@@ -36,7 +40,7 @@ def translate(program: Program) -> ir.Model:
     """
     import_extra("onnx")
     import_extra("onnxscript")
-    exported = export_program(program)
+    exported = export_program(_with_own_strides(program))
     with _quiet():
         try:
             found: Any = torch.onnx.export(
@@ -53,6 +57,28 @@ def translate(program: Program) -> ir.Model:
     _name_values(model, program)
     _name_sizes(model, program)
     return model
+
+
+def _with_own_strides(program: Program) -> Program:
+    """The program, in the bodies of which what is transposed is copied before it is viewed.
+
+    The strides that attention gives change when it is decomposed, and a view that fitted the old ones fails; in the
+    bodies of control flow torch decomposes after the view was made. In ONNX a copy is nothing.
+    """
+    copy = program.clone()
+    for name, value in copy.attributes.items():
+        if not isinstance(value, fx.GraphModule):
+            continue
+        body = fx.Graph()
+        body.output(body.graph_copy(value.graph, {}))
+        for node in list(body.nodes):
+            source = node.args[0] if node.target in _VIEWS else None
+            if isinstance(source, fx.Node) and source.target in _TRANSPOSITIONS:
+                with body.inserting_before(node):
+                    kept: dict[str, Any] = {"memory_format": torch.contiguous_format}
+                    node.replace_input_with(source, body.call_function(torch.ops.aten.clone.default, (source,), kept))
+        copy.attributes[name] = fx.GraphModule(value, body)
+    return copy
 
 
 def output_names(program: Program) -> tuple[str, ...]:
@@ -86,6 +112,7 @@ def _tidy(model: ir.Model) -> None:
 
     optimizer.optimize_ir(model, should_fold=should_fold)
     _transpose_by_name(model)
+    _drop_squeezes(model)
     common.RemoveUnusedNodesPass()(model)
     common.ClearMetadataAndDocStringPass()(model)
     model.producer_name, model.producer_version = "fouriercache", None
@@ -112,6 +139,26 @@ def _transpose_by_name(model: ir.Model) -> None:
             node.op_type = "Transpose"
             node.attributes.clear()
             node.attributes.add(onnx_ir.AttrInt64s("perm", [before.index(axis) for axis in after]))
+
+
+def _drop_squeezes(model: ir.Model) -> None:
+    """Drop a Squeeze of an axis that is longer than 1: torch leaves such a value as it is, ONNX forbids it."""
+    import onnx_ir
+    from onnx_ir.passes import common
+
+    for node in onnx_ir.traversal.RecursiveGraphIterator(model.graph):
+        if node.op_type != "Squeeze" or len(node.inputs) != 2:
+            continue
+        value, axes = node.inputs
+        given = None if axes is None else onnx_ir.convenience.get_const_tensor(axes)
+        if value is None or value.shape is None or given is None:
+            continue
+        sizes = [value.shape[int(axis)] for axis in given.numpy().reshape(-1)]
+        if sizes and all(isinstance(size, int) and size != 1 for size in sizes):
+            node.op_type = "Identity"
+            node.resize_inputs(1)
+    common.IdentityEliminationPass()(model)
+    common.RemoveUnusedNodesPass()(model)
 
 
 def _name_values(model: ir.Model, program: Program) -> None:

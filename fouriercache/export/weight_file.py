@@ -16,7 +16,11 @@ _ALIGNMENT = 4096
 """Bytes; engines map the file into memory, which goes page by page."""
 
 _SMALL = 64
-"""A constant of fewer bytes stays in its graph: shapes and axes, which engines must know before they load weights."""
+"""Bytes; small tensors are aligned to this."""
+
+_SHAPE = 1024
+"""A constant of whole numbers of fewer bytes stays in its graph: shapes and axes, which engines must know before they
+load weights."""
 
 
 class WeightFile:
@@ -69,4 +73,4 @@ class WeightFile:
 
 def _is_structure(tensor: ir.TensorProtocol) -> bool:
     """Whether it is a shape, an axis or a scalar, and no weight."""
-    return (tensor.nbytes < _SMALL and not tensor.dtype.is_floating_point()) or tensor.size <= 1
+    return tensor.size <= 1 or (not tensor.dtype.is_floating_point() and tensor.nbytes < _SHAPE)

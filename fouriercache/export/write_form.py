@@ -15,11 +15,11 @@ from fouriercache.bundle.manifest import (
     Form,
     Given,
     Graph,
+    GraphMode,
+    GraphParts,
+    GraphProbe,
     Grid,
     KeptSlot,
-    ModeParts,
-    Parts,
-    ProbeParts,
     Returned,
     SiteFacts,
 )
@@ -63,12 +63,12 @@ class FormWriter:
                 "  Serve it from Python (fc.optimize), or write that line with tensors alone."
             )
         names = size_names(steps.capture.program)
-        modes: list[ModeParts] = []
+        modes: list[GraphMode] = []
         for mode, refreshed in keys:
             number = len([entry for entry in modes if entry.mode == mode])
             programs = steps.mixed(mode, refreshed) if refreshed else steps.modes[mode]
             name = prefix + mode + (f"-{number}" if number else "")
-            modes.append(ModeParts(mode, refreshed, self._write_parts(programs, name)))
+            modes.append(GraphMode(mode, refreshed, self._write_parts(programs, name)))
         graph, refusal = None, "it was not asked for"
         if single and any(refreshed for _, refreshed in keys):
             refusal = "the method computes single sites at steps of their own, and one If has two bodies"
@@ -76,7 +76,7 @@ class FormWriter:
             graph, refusal = self._write_single(steps, prefix)
         canonical = steps.canonical
         return Form(
-            call=form_of_capture(steps.capture, steps.capture.paths, names),
+            call=form_of_capture(steps.capture, names),
             output=output_tree(steps.capture),
             sites=tuple(
                 SiteFacts(site.name, site.kind, site.block, place.layer, place.tokens, canonical.columns(site))
@@ -90,19 +90,19 @@ class FormWriter:
             not_single=refusal,
         )
 
-    def _write_parts(self, programs: StepPrograms, name: str) -> Parts:
+    def _write_parts(self, programs: StepPrograms, name: str) -> GraphParts:
         return self._cut(programs, name, [output.name for output in programs.whole.outputs])[0]
 
-    def _write_probe(self, probe: ProbePrograms, prefix: str) -> ProbeParts:
+    def _write_probe(self, probe: ProbePrograms, prefix: str) -> GraphProbe:
         wanted = [output.name for output in probe.parts.whole.outputs]
         first = [output.name for output in probe.first.outputs]
         parts, extra = self._cut(probe.parts, prefix + "probe", wanted, first)
         assert extra is not None
-        return ProbeParts(parts, extra)
+        return GraphProbe(parts, extra)
 
     def _cut(
         self, programs: StepPrograms, name: str, wanted: Sequence[str], first: Sequence[str] = ()
-    ) -> tuple[Parts, Graph | None]:
+    ) -> tuple[GraphParts, Graph | None]:
         """Translate a mode once, and write it whole and in parts; with `first`, also what returns only these."""
         self.notice(f"{name}.onnx")
         whole, facts = programs.whole, _Facts.of(programs.whole)
@@ -122,7 +122,7 @@ class FormWriter:
         rows = programs.rows
         if rows is not None and not set(used_by_timed) <= {given.name for given in programs.timed.inputs}:
             rows = None  # it reads an input that the program's own part does not, so nothing is known of its rows
-        parts = Parts(
+        parts = GraphParts(
             whole=self._write(entire, f"{name}.onnx", facts),
             context=self._write(known, f"{name}.context.onnx", facts) if known.graph.output else None,
             timed=self._write(hoisted, f"{name}.timed.onnx", facts) if hoisted.graph.output else None,

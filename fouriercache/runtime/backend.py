@@ -48,7 +48,7 @@ class _InductorBackend:
 _BACKENDS: dict[str, Callable[[], Backend]] = {"eager": _EagerBackend, "inductor": _InductorBackend}
 
 _NEEDS = {"onnxruntime": ("onnx", "onnxscript", "onnxruntime"), "tensorrt": ("tensorrt",)}
-"""Engines the package is made for and does not run yet, and the optional packages each needs."""
+"""Engines that run bundles, and the optional packages each needs."""
 
 
 def backend_from_name(name: str) -> Backend:
@@ -56,21 +56,22 @@ def backend_from_name(name: str) -> Backend:
 
     Raises:
         MethodError: there is none of that name.
-        MissingExtraError, LoweringError: it is one of the engines that a later version will run.
+        MissingExtraError, LoweringError: it is an engine, which runs what was exported.
     """
     if name in _NEEDS:
         for package in _NEEDS[name]:
             import_extra(package)
         raise LoweringError(
-            f"the backend {name!r} is not part of this version, which runs torch graphs alone.\n"
-            f"  Use one of: {', '.join(_BACKENDS)}."
+            f"the backend {name!r} runs what was exported: an engine has weights of its own, the model's are live.\n"
+            f"  Export with fc.export(fast, folder), and run fc.load(folder, backend={name!r}).\n"
+            f"  To run the model itself, use one of: {', '.join(_BACKENDS)}."
         )
     if name not in _BACKENDS:
         raise MethodError(f"unknown backend {name!r}.\n  Use one of: {', '.join(_BACKENDS)}.")
     return _BACKENDS[name]()
 
 
-class Executable:
+class LiveProgram:
     """A program on a backend, bound to the live weights of the user's model.
 
     The module holds the very tensors of the model. A weight that the model has replaced by another tensor since is

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fouriercache.runtime.backend import Executable
+from fouriercache.runtime.parts import Executable
 from fouriercache.verification import rounding
 
 _Stamp = tuple[float, ...]

@@ -5,21 +5,21 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fouriercache.calls import Binder, describe
 from fouriercache.calls import Call as ModelCall
 from fouriercache.errors import CaptureError, NotCapturedError, TrajectoryError
 from fouriercache.program import NoMatch, Program
 from fouriercache.runtime.backend import Backend, changed_structure
+from fouriercache.runtime.drop_in import DropIn
+from fouriercache.runtime.live import LiveStepper, program_of
 from fouriercache.runtime.report import Report, report_of
 from fouriercache.runtime.request import Request
 from fouriercache.runtime.rules import Rules
-from fouriercache.runtime.stepper import Stepper, program_of
 from fouriercache.runtime.steppers import Steppers
 from fouriercache.runtime.structure import hooks_made, hooks_of, structure_of
 from fouriercache.runtime.untraced import untraced
@@ -28,7 +28,7 @@ from fouriercache.steps import Steps
 Build = Callable[[nn.Module, Mapping[str, Any], NoMatch | None], Steps]
 
 
-class OptimizedModule(nn.Module):
+class OptimizedModule(DropIn):
     """A denoiser with its features cached between steps; call it like the model it was made from.
 
     Attributes that it lacks are the model's own (`config`, `dtype`, ...), and for `isinstance` it is of the model's
@@ -49,18 +49,15 @@ class OptimizedModule(nn.Module):
         *,
         check_finite: bool,
     ) -> None:
-        super().__init__()
+        super().__init__(rules)
         self.model = model
-        self.method = rules.method
         self.training = model.training
         self._build = build
         self._backend = backend
-        self.rules = rules
         self.check_finite = check_finite
         self._binder = Binder(model)
         self._steppers = Steppers(model, self._make_stepper)
         self._lock = threading.Lock()
-        self._local = threading.local()
         self._hooks_made = 0
         self._look_at_model()
         # diffusers asks an object for its module and class where it saves a pipeline: both are the model's
@@ -102,14 +99,6 @@ class OptimizedModule(nn.Module):
             )
         return self.session(*args, **kwargs)
 
-    @property
-    def session(self) -> Request:
-        """The request that `fast(...)` uses in this thread."""
-        if not hasattr(self._local, "request"):
-            self._local.request = self.new_session()
-        found: Request = self._local.request
-        return found
-
     def new_session(self) -> Request:
         """Return a request with its own state; call it like the model. Requests do not disturb each other."""
         return Request(
@@ -120,37 +109,6 @@ class OptimizedModule(nn.Module):
             self._check_hooks,
             check_finite=self.check_finite,
         )
-
-    def prepare(self, timesteps: Sequence[float] | Tensor) -> None:
-        """Fix this thread's timesteps, so that the conditioning subgraph runs once for all; see `Request.prepare`."""
-        self.session.prepare(timesteps)
-
-    def reset(self) -> None:
-        """Forget this thread's trajectory; the next call begins a new one."""
-        self.session.reset()
-
-    def cache_context(self, name: str, **information: object) -> AbstractContextManager[None]:
-        """Name the pass that calls inside belong to ("cond", "uncond"), as diffusers' pipelines do."""
-        return self.session.cache_context(name, **information)
-
-    @property
-    def cache_bytes(self) -> int:
-        """Bytes of features this thread's request holds now: what other caches mean by their size."""
-        return self.session.cache_bytes
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of everything this thread's request holds now: features, and what was computed ahead or remembered."""
-        return self.session.held_bytes
-
-    @property
-    def schedule(self) -> tuple[int, ...] | None:
-        """The computed steps of a trajectory, or None when they cannot be told beforehand.
-
-        That is when the number of steps is not known, or the schedule decides while the trajectory runs;
-        `session.computed_steps` then says what was computed.
-        """
-        return self.method.schedule.steps(self.session.num_steps)
 
     @property
     def report(self) -> Report:
@@ -225,7 +183,7 @@ class OptimizedModule(nn.Module):
         arguments = self._binder.arguments(args, kwargs)
         return self._binder.flatten(arguments), arguments
 
-    def _find_stepper(self, call: ModelCall, arguments: Mapping[str, Any], begins: bool) -> Stepper:
+    def _find_stepper(self, call: ModelCall, arguments: Mapping[str, Any], begins: bool) -> LiveStepper:
         """Return what runs the call; capture when nothing does. `begins`: also look whether the model has changed."""
         if begins or self.model.training:
             self._notice_changes()
@@ -240,8 +198,8 @@ class OptimizedModule(nn.Module):
             self._look_at_model()  # that ran the model's own code: what it sets is no change by its owner
             return stepper
 
-    def _make_stepper(self, arguments: Mapping[str, Any], fixed: NoMatch | None) -> Stepper:
-        return Stepper(self._build(self.model, arguments, fixed), self.model, self.method, self._backend)
+    def _make_stepper(self, arguments: Mapping[str, Any], fixed: NoMatch | None) -> LiveStepper:
+        return LiveStepper(self._build(self.model, arguments, fixed), self.model, self.method, self._backend)
 
     def _notice_changes(self) -> None:
         if self.model.training:

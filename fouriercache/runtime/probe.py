@@ -8,15 +8,13 @@ from functools import lru_cache
 from math import isfinite
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fouriercache.errors import TrajectoryError
 from fouriercache.indicators import Indicator
-from fouriercache.program import tensor_of
-from fouriercache.runtime.backend import Backend, Executable
 from fouriercache.runtime.call import show_timestep
 from fouriercache.runtime.conditioning import Conditioning, Hoisted
-from fouriercache.steps import ProbePrograms
+from fouriercache.runtime.parts import ProbeParts
 
 
 @dataclass(frozen=True)
@@ -30,20 +28,14 @@ class Look:
 class Probe:
     """Runs the probe of an adaptive schedule. Holds no state of any request."""
 
-    def __init__(
-        self, programs: ProbePrograms, indicator: Indicator, stamp_name: str, model: nn.Module, backend: Backend
-    ) -> None:
-        parts = programs.parts
-        self._conditioning = Conditioning(
-            Executable(parts.context, model, backend), Executable(parts.timed, model, backend), parts.rows
-        )
-        self._compare = Executable(parts.moving, model, backend)
-        self._first = Executable(programs.first, model, backend)
+    def __init__(self, ready: ProbeParts, indicator: Indicator, stamp_name: str) -> None:
+        parts = ready.parts
+        self._conditioning = Conditioning(parts.context, parts.timed, parts.rows)
+        self._compare, self._first = parts.moving, ready.first
         self._stamp_name = stamp_name
         self._indicator = indicator
-        filters = [tensor_of(node) for node in parts.moving.inputs_of("control")]
-        self._dtypes = [tensor.dtype for tensor in filters if tensor is not None]
-        self._sizes = [int(tensor.shape[0]) for tensor in filters if tensor is not None]
+        self._sizes = [size for size, _ in ready.filters]
+        self._dtypes = [dtype for _, dtype in ready.filters]
         self._controls = [given.name for given in parts.moving.inputs if given.role == "control"]
         # the matrices of a trajectory come back in the next one; the bound keeps a long-lived probe small
         self._filters = lru_cache(maxsize=1024)(self._make_filters)

@@ -111,7 +111,7 @@ class Request:
         else:
             self._check_hooks()
         state = PassState() if plan.drop_history else self._passes.get(plan.position.pass_key, PassState())
-        check_answers(state.questions, stepper.steps.capture.questions)
+        check_answers(state.questions, stepper.questions)
         if not looks:
             self._forget_other_conditioning(stepper, state, conditioning)
             if stepper.probe is not None:
@@ -154,7 +154,7 @@ class Request:
         if plan.drop_history:
             self._passes.clear()
         self._passes[plan.position.pass_key] = state
-        state.questions = stepper.steps.capture.questions
+        state.questions = stepper.questions
         for name, value in outcome.values.items():
             kept = state.ring.setdefault(name, [])
             kept.insert(0, *detached((value,)))

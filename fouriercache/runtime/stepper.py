@@ -1,25 +1,26 @@
-"""One capture on one backend: runs a step in any mode. Holds no state of any request."""
+"""One form of call: runs a step in any mode. Holds no state of any request."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fouriercache.calls import Call
-from fouriercache.errors import MethodError, PreconditionError
+from fouriercache.errors import MethodError
 from fouriercache.methods import Method
 from fouriercache.predictors import Coefficients
-from fouriercache.program import Program
-from fouriercache.runtime.backend import Backend, Executable, backend_from_name
+from fouriercache.program import Slot
 from fouriercache.runtime.conditioning import Conditioning, Hoisted
 from fouriercache.runtime.gram import inner_products
+from fouriercache.runtime.parts import Parts, StepForm
 from fouriercache.runtime.probe import Probe
-from fouriercache.steps import ModeKey, StepPrograms, Steps
+from fouriercache.steps import ModeKey
 
 
 @dataclass(frozen=True)
@@ -32,43 +33,32 @@ class Outcome:
 
 
 class Stepper:
-    """Runs the programs of `steps` with the live weights of `model`.
+    """Runs the steps of one form of call.
 
     Attributes:
         depths: how many of its newest values are read of each column.
+        questions: what the model asked of its inputs when it was captured; None if it asked nothing.
     """
 
-    def __init__(self, steps: Steps, model: nn.Module, method: Method, backend: Backend) -> None:
-        self.steps = steps
-        self._method = method
-        program = steps.capture.program
-        self._names = tuple(given.name for given in program.inputs)
-        roles = {given.role: given.name for given in program.inputs}
-        self.sample_names = tuple(given.name for given in program.inputs if given.role == "sample")
-        self.stamp_name = roles["timestep"]
-        self.conditioning_names = tuple(given.name for given in program.inputs if given.role == "conditioning")
+    def __init__(self, form: StepForm, method: Method) -> None:
+        self._form, self._method = form, method
+        self._names = tuple(given.name for given in form.inputs)
+        roles = {given.role: given.name for given in form.inputs}
+        self.sample_names = tuple(given.name for given in form.inputs if given.role == "sample")
+        self.stamp_name, self.questions = roles["timestep"], form.questions
+        self.conditioning_names = tuple(given.name for given in form.inputs if given.role == "conditioning")
         self.depths: dict[str, int] = {}
-        for slot in steps.canonical.slots.values():
+        for slot in form.slots.values():
             self.depths[slot.column] = max(slot.age + 1, self.depths.get(slot.column, 0))
-        self.places = steps.places
-        self._model, self._backend = model, backend
-        self._runners: dict[ModeKey, _ModeRunner] = {
-            (mode, ()): _ModeRunner(steps, programs, model, backend) for mode, programs in steps.modes.items()
-        }
+        self.places = form.places
+        self._runners = {key: _ModeRunner(form.build(key), form.slots) for key in form.keys}
         self._lock = threading.Lock()
         indicator = method.schedule.indicator
-        self.probe = (
-            Probe(steps.probe, indicator, self.stamp_name, model, backend) if steps.probe and indicator else None
-        )
+        self.probe = Probe(form.probe, indicator, self.stamp_name) if form.probe and indicator else None
 
     def dynamic_sizes(self, call: Call) -> tuple[int, ...] | None:
-        """The call's dynamic sizes; None when this capture was not made for such calls."""
-        return self.steps.capture.dynamic_sizes(call)
-
-    def agrees(self, model: nn.Module, arguments: Mapping[str, Any], call: Call) -> bool:
-        """Compare the captured program, with the model's live weights, with the model; see `Capture.agrees`."""
-        captured = self.steps.capture
-        return captured.agrees(model, arguments, call, Executable(captured.program, model, backend_from_name("eager")))
+        """The call's dynamic sizes; None when this was not made for such calls."""
+        return self._form.sizes(call)
 
     def named(self, call: Call) -> dict[str, Tensor]:
         """The call's tensors by input name."""
@@ -76,7 +66,7 @@ class Stepper:
 
     def rebuild(self, results: Sequence[Tensor]) -> Any:
         """Return the results in the model's own output type."""
-        return self.steps.capture.rebuild(results)
+        return self._form.rebuild(results)
 
     def computed(self, num_steps: int) -> tuple[int, ...] | None:
         """The steps that the schedule computes, None if that shows when they run."""
@@ -94,10 +84,10 @@ class Stepper:
         self, values: Mapping[str, Tensor], ring: Mapping[str, Sequence[Tensor]]
     ) -> tuple[tuple[float, ...], ...]:
         """What a predictor with `needs_gram` asks for after a computed step, see `Session.commit`; () for others."""
-        predictor, canonical = self._method.predictor, self.steps.canonical
+        predictor = self._method.predictor
         if not predictor.needs_gram:
             return ()
-        columns = [[name for name in canonical.columns(site) if name in values] for site in canonical.sites]
+        columns = [[name for name in names if name in values] for names in self._form.columns]
         older = {name: kept[: predictor.history - 1] for name, kept in ring.items()}
         return inner_products(values, older, [names[0] if names else None for names in columns])
 
@@ -129,32 +119,27 @@ class Stepper:
         """
         runner = self._runner(key)
         hoisted: Mapping[str, Tensor] = {}
-        if not runner.conditioning.is_empty:
-            same = stamp[:1] if stamp.count(stamp[0]) == len(stamp) else stamp
-            hoisted = runner.conditioning.values(kept, named, self.stamp_name, same, ahead)
-        return runner.run(named, hoisted, coefficients, ring, {**states, **controls})
+        with nullcontext() if self._form.has_gradients else torch.no_grad():
+            if not runner.conditioning.is_empty:
+                same = stamp[:1] if stamp.count(stamp[0]) == len(stamp) else stamp
+                hoisted = runner.conditioning.values(kept, named, self.stamp_name, same, ahead)
+            return runner.run(named, hoisted, coefficients, ring, {**states, **controls})
 
     def _runner(self, key: ModeKey) -> _ModeRunner:
         """What runs a mode; those in which single sites are computed are built when they are first asked for."""
         with self._lock:
             if key not in self._runners:
-                self._runners[key] = _ModeRunner(self.steps, self.steps.mixed(*key), self._model, self._backend)
+                self._runners[key] = _ModeRunner(self._form.build(key), self._form.slots)
             return self._runners[key]
 
 
 class _ModeRunner:
     """One mode's executables, and where each input of its moving part comes from."""
 
-    def __init__(self, steps: Steps, programs: StepPrograms, model: nn.Module, backend: Backend) -> None:
-        self.conditioning = Conditioning(
-            Executable(programs.context, model, backend),
-            Executable(programs.timed, model, backend),
-            programs.rows,
-        )
-        self._moving = Executable(programs.moving, model, backend)
-        self._outputs = programs.moving.outputs
-        self._slots = steps.canonical.slots
-        self._table = [size for node in programs.moving.inputs_of("coefficients") for size in node.meta["val"].shape]
+    def __init__(self, parts: Parts, slots: Mapping[str, Slot]) -> None:
+        self.conditioning = Conditioning(parts.context, parts.timed, parts.rows)
+        self._moving, self._outputs, self._table = parts.moving, parts.outputs, parts.table
+        self._slots = slots
 
     def run(
         self,
@@ -195,27 +180,3 @@ class _ModeRunner:
                 "  Calibrate for this model and kind of site, or use a predictor that does not tell sites apart."
             )
         return coefficients * self._table[0] if len(coefficients) == 1 else coefficients
-
-
-def program_of(steps: Steps, name: str) -> Program:
-    """Return a program of a capture by the name users know it by.
-
-    Raises:
-        PreconditionError: there is none of that name.
-    """
-    if name == "canonical":
-        return steps.canonical
-    if name == "cond":
-        return steps.outline()
-    for mode, programs in steps.modes.items():
-        if name == mode:
-            return programs.whole
-    if name == "probe":
-        if steps.probe is not None:
-            return steps.probe.parts.whole
-        raise PreconditionError(
-            "there is no program called 'probe': the schedule knows its steps without looking.\n"
-            "  Schedules with an indicator have one, as that of fc.TeaCache()."
-        )
-    names = ", ".join(("canonical", "cond", *steps.modes, "probe"))
-    raise PreconditionError(f"no program called {name!r}.\n  There are: {names}.")

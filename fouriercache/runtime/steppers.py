@@ -13,7 +13,7 @@ from torch import nn
 from fouriercache.calls import Call, changing_constant, has_values
 from fouriercache.errors import CaptureError, RecaptureWarning
 from fouriercache.program import NoMatch
-from fouriercache.runtime.stepper import Stepper
+from fouriercache.runtime.live import LiveStepper
 from fouriercache.tracing import first_line
 
 logger = logging.getLogger(__name__)
@@ -41,20 +41,20 @@ class Steppers:
         build: captures it for calls like the given one; with a reason, for this batch size alone.
     """
 
-    def __init__(self, model: nn.Module, build: Callable[[Mapping[str, Any], NoMatch | None], Stepper]) -> None:
+    def __init__(self, model: nn.Module, build: Callable[[Mapping[str, Any], NoMatch | None], LiveStepper]) -> None:
         self._model, self._build = model, build
-        self._kept: tuple[Stepper, ...] = ()
+        self._kept: tuple[LiveStepper, ...] = ()
         self._ticks = itertools.count()
-        self._used: dict[Stepper, int] = {}
-        self._verified: dict[Stepper, dict[tuple[int, ...], NoMatch | None]] = {}
+        self._used: dict[LiveStepper, int] = {}
+        self._verified: dict[LiveStepper, dict[tuple[int, ...], NoMatch | None]] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def __iter__(self) -> Iterator[Stepper]:
+    def __iter__(self) -> Iterator[LiveStepper]:
         return iter(self._kept)
 
-    def find(self, call: Call) -> Stepper | None:
+    def find(self, call: Call) -> LiveStepper | None:
         """Return what serves the call and was verified at its sizes."""
         for stepper in self._kept:
             sizes = stepper.dynamic_sizes(call)
@@ -63,7 +63,7 @@ class Steppers:
                 return stepper
         return None
 
-    def serve(self, call: Call, arguments: Mapping[str, Any]) -> Stepper:
+    def serve(self, call: Call, arguments: Mapping[str, Any]) -> LiveStepper:
         """Return what serves the call: verified at its sizes now, or captured.
 
         A capture for any batch is compared with the model at the first call of each size, which costs that call a run
@@ -94,7 +94,7 @@ class Steppers:
             refusal = verified[sizes] or refusal
         return self.capture(call, arguments, refusal)
 
-    def capture(self, call: Call, arguments: Mapping[str, Any], fixed: NoMatch | None = None) -> Stepper:
+    def capture(self, call: Call, arguments: Mapping[str, Any], fixed: NoMatch | None = None) -> LiveStepper:
         """Capture for calls like this one, whatever is there already; with `fixed`, for this batch size alone."""
         self._warn_of_numbers(call)
         self._check_questions(call)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fouriercache.bundle.folder import read_folder
-from fouriercache.bundle.manifest import WEIGHTS, Form, Given, Graph, Parts, Returned
+from fouriercache.bundle.manifest import WEIGHTS, Form, Given, Graph, GraphParts, Returned
 from fouriercache.extras import import_extra
 from fouriercache.testing.golden import Golden, Section
 from fouriercache.testing.visits import Place, in_rows
@@ -65,7 +65,7 @@ def _record_form(form: Form) -> Section:
     return Section(facts, {"sites": tuple(lines)})
 
 
-def _modes(form: Form) -> Iterator[tuple[str, Parts]]:
+def _modes(form: Form) -> Iterator[tuple[str, GraphParts]]:
     for number, mode in enumerate(form.modes):
         yield (f"{mode.mode} {number}" if mode.refreshed else mode.mode), mode.parts
     if form.probe is not None:

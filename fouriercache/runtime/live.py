@@ -1,0 +1,92 @@
+"""One capture on one backend, with the live weights of the user's model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from fouriercache.calls import Call
+from fouriercache.errors import PreconditionError
+from fouriercache.methods import Method
+from fouriercache.program import Program, tensor_of
+from fouriercache.runtime.backend import Backend, LiveProgram, backend_from_name
+from fouriercache.runtime.parts import Parts, ProbeParts, StepForm
+from fouriercache.runtime.stepper import Stepper
+from fouriercache.steps import ModeKey, ProbePrograms, StepPrograms, Steps
+
+
+class LiveStepper(Stepper):
+    """Runs the programs of `steps` with the live weights of `model`."""
+
+    def __init__(self, steps: Steps, model: nn.Module, method: Method, backend: Backend) -> None:
+        self.steps = steps
+        canonical = steps.canonical
+
+        def build(key: ModeKey) -> Parts:
+            return _parts(steps.mixed(*key) if key[1] else steps.modes[key[0]], model, backend)
+
+        form = StepForm(
+            inputs=steps.capture.program.inputs,
+            slots=canonical.slots,
+            columns=tuple(canonical.columns(site) for site in canonical.sites),
+            places=steps.places,
+            keys=tuple((mode, ()) for mode in steps.modes),
+            build=build,
+            probe=None if steps.probe is None else _probe_parts(steps.probe, model, backend),
+            sizes=steps.capture.dynamic_sizes,
+            rebuild=steps.capture.rebuild,
+            questions=steps.capture.questions,
+        )
+        super().__init__(form, method)
+
+    def agrees(self, model: nn.Module, arguments: Mapping[str, Any], call: Call) -> bool:
+        """Compare the captured program, with the model's live weights, with the model; see `Capture.agrees`."""
+        captured = self.steps.capture
+        return captured.agrees(model, arguments, call, LiveProgram(captured.program, model, backend_from_name("eager")))
+
+
+def _parts(programs: StepPrograms, model: nn.Module, backend: Backend) -> Parts:
+    tables = [tuple(node.meta["val"].shape) for node in programs.moving.inputs_of("coefficients")]
+    return Parts(
+        LiveProgram(programs.context, model, backend),
+        LiveProgram(programs.timed, model, backend),
+        LiveProgram(programs.moving, model, backend),
+        programs.rows,
+        programs.moving.outputs,
+        tables[0] if tables else (),
+    )
+
+
+def _probe_parts(probe: ProbePrograms, model: nn.Module, backend: Backend) -> ProbeParts:
+    filters = [tensor_of(node) for node in probe.parts.moving.inputs_of("control")]
+    return ProbeParts(
+        _parts(probe.parts, model, backend),
+        LiveProgram(probe.first, model, backend),
+        tuple((int(tensor.shape[0]), tensor.dtype) for tensor in filters if tensor is not None),
+    )
+
+
+def program_of(steps: Steps, name: str) -> Program:
+    """Return a program of a capture by the name users know it by.
+
+    Raises:
+        PreconditionError: there is none of that name.
+    """
+    if name == "canonical":
+        return steps.canonical
+    if name == "cond":
+        return steps.outline()
+    for mode, programs in steps.modes.items():
+        if name == mode:
+            return programs.whole
+    if name == "probe":
+        if steps.probe is not None:
+            return steps.probe.parts.whole
+        raise PreconditionError(
+            "there is no program called 'probe': the schedule knows its steps without looking.\n"
+            "  Schedules with an indicator have one, as that of fc.TeaCache()."
+        )
+    names = ", ".join(("canonical", "cond", *steps.modes, "probe"))
+    raise PreconditionError(f"no program called {name!r}.\n  There are: {names}.")
