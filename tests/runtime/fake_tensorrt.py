@@ -1,7 +1,8 @@
 """A TensorRT library and a device that run on the CPU and write down every call, in order.
 
 The engine computes `result = sample + slot` and `kept = 2 * sample`, float32 [batch, 4], through the addresses that it
-was given, so that a wrong or stale address gives wrong numbers or none.
+was given. What lies at an address is looked up when work runs, and only as long as somebody holds it, so that a wrong
+or stale address gives wrong numbers or none.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -22,13 +24,13 @@ class FakeDevice:
 
     def __init__(self, calls: list[tuple[Any, ...]]) -> None:
         self.calls = calls
-        self.memory: dict[int, Tensor] = {}
-        self.current = 7
+        self.memory: WeakValueDictionary[int, Tensor] = WeakValueDictionary()
+        self.current, self.kind = 7, "sm89"
         self.pool: list[Tensor] = []
         self.recording: list[Callable[[], None]] | None = None
 
     def capability(self) -> str:
-        return "sm89"
+        return self.kind
 
     def stream(self) -> int:
         return self.current
@@ -103,9 +105,10 @@ class FakeContext:
         return self._say("address", name, address)
 
     def execute_async_v3(self, stream: int) -> bool:
-        sample, slot, result, kept = (self.engine.device.memory[self.addresses[n]] for n in (*INPUTS, *OUTPUTS))
+        addresses, memory = dict(self.addresses), self.engine.device.memory
 
         def step() -> None:
+            sample, slot, result, kept = (memory[addresses[name]] for name in (*INPUTS, *OUTPUTS))
             result.copy_(sample + slot)
             kept.copy_(2 * sample)
 
