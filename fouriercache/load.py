@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
+
+import torch
 
 from fouriercache.bundle import (
     Form,
@@ -26,14 +28,17 @@ from fouriercache.runtime.outputs import rebuild
 from fouriercache.runtime.parts import Nothing, Parts, ProbeParts, StepForm
 from fouriercache.runtime.single_graph import SingleGraphStep
 from fouriercache.runtime.stepper import Stepper
+from fouriercache.runtime.tensorrt import PlanGraph, find_device, find_plans
 from fouriercache.schedules import Place
 from fouriercache.steps import ModeKey
 
-_BACKENDS = ("onnxruntime",)
+_BACKENDS = ("onnxruntime", "tensorrt")
 _TORCH = ("eager", "inductor")
 
-_Start = Callable[[Graph], GraphExecutable]
-"""Checks a graph's file and makes it ready to run."""
+_Ready = GraphExecutable | PlanGraph
+
+_Start = Callable[[Graph], _Ready]
+"""Checks a graph's file, or its plan, and makes it ready to run."""
 
 
 def load(
@@ -52,7 +57,8 @@ def load(
 
     Args:
         path: the bundle's folder.
-        backend: "onnxruntime".
+        backend: "onnxruntime"; or "tensorrt", which runs the plans that were built for this machine's GPU. All that
+            follows is for ONNX Runtime alone.
         provider: where ONNX Runtime computes, "cpu" or "cuda"; never another one in its place.
         threads: of one operator; as many as torch uses if None.
         single_graph: run the one graph with an If in place of a graph for each step mode.
@@ -60,9 +66,10 @@ def load(
 
     Raises:
         BundleError: the folder is no bundle, a file is not what the manifest says, or it has no single graph.
-        MethodError: there is no such backend or provider.
-        EngineError: the provider is not there, or cannot run the graphs.
-        MissingExtraError: onnx or onnxruntime is not installed.
+        MethodError: there is no such backend or provider, or an option is for the other backend.
+        EngineError: the provider is not there, or cannot run the graphs; for TensorRT, there is no CUDA device, or the
+            bundle has no plans for it and the library that is installed.
+        MissingExtraError: onnx or onnxruntime is not installed, or the TensorRT that built the plans.
     """
     if backend in _TORCH:
         raise MethodError(
@@ -74,6 +81,13 @@ def load(
             f"there is no backend {backend!r}.\n  Use one of: {', '.join(_BACKENDS)}.{suggest(backend, _BACKENDS)}"
         )
     folder = Path(path)
+    if backend == "tensorrt":
+        if provider != "cpu" or threads is not None or profile is not None or single_graph:
+            raise MethodError(
+                "provider, threads, profile and single_graph are for the backend 'onnxruntime': TensorRT runs the "
+                "modes' plans on the current GPU.\n  Leave them out, or load with backend='onnxruntime'."
+            )
+        return _load_plans(folder)
     engine = Engine(provider, threads, None if profile is None else Path(profile))
     manifest = read_folder(folder)
     engine.check(manifest.model.dtype)
@@ -87,21 +101,33 @@ def load(
     def end_profiles() -> tuple[Path, ...]:
         return tuple(Path(graph.finish_profile()) for graph in started) if profile is not None else ()
 
-    forms = [_step_form(form, start, single=single_graph) for form in manifest.forms]
+    if single_graph:
+        forms = [_step_form(form, start, _single(form, start)) for form in manifest.forms]
+    else:
+        forms = [_step_form(form, start, _modes(form, start)) for form in manifest.forms]
+    return _module(folder, manifest, forms, engine.device, end_profiles)
+
+
+def _load_plans(folder: Path) -> BundledModule:
+    device = find_device()
+    manifest = read_folder(folder)
+    plans = find_plans(folder.resolve(), manifest, device)
+    forms = [_step_form(form, plans.start, _modes(form, plans.start)) for form in manifest.forms]
+    return _module(folder, manifest, forms, device.place(), lambda: ())
+
+
+def _module(
+    folder: Path,
+    manifest: Manifest,
+    forms: list[StepForm],
+    device: torch.device,
+    end_profiles: Callable[[], tuple[Path, ...]],
+) -> BundledModule:
     steppers = [Stepper(form, manifest.method) for form in forms]
-    return BundledModule(manifest, steppers, engine.device, _texts(folder, manifest), end_profiles)
+    return BundledModule(manifest, steppers, device, _texts(folder, manifest), end_profiles)
 
 
-def _step_form(form: Form, start: _Start, *, single: bool) -> StepForm:
-    if single and form.single is None:
-        raise BundleError(
-            f"the bundle has no single graph: {form.not_single}\n"
-            "  Load it with single_graph=False: a graph for each mode."
-        )
-    modes = {(mode.mode, mode.refreshed): mode.parts for mode in form.modes}
-    keys: list[ModeKey] = [("compute", ()), ("reuse", ())] if single else list(modes)
-    ready = _single(form.single, start) if form.single and single else {key: _parts(modes[key], start) for key in keys}
-
+def _step_form(form: Form, start: _Start, ready: Mapping[ModeKey, Parts]) -> StepForm:
     def build(key: ModeKey) -> Parts:
         if key in ready:
             return ready[key]
@@ -115,7 +141,7 @@ def _step_form(form: Form, start: _Start, *, single: bool) -> StepForm:
         slots={name: Slot(slot.site, slot.age, slot.column) for name, slot in form.slots.items()},
         columns=tuple(site.columns for site in form.sites),
         places=tuple(Place(site.layer, site.kind, site.tokens) for site in form.sites),
-        keys=tuple(keys),
+        keys=tuple(ready),
         build=build,
         probe=None if form.probe is None else _probe(form.probe, start),
         sizes=form.call.sizes,
@@ -136,7 +162,19 @@ def _parts(found: GraphParts, start: _Start) -> Parts:
     )
 
 
-def _single(graph: Graph, start: _Start) -> dict[ModeKey, Parts]:
+def _modes(form: Form, start: _Start) -> dict[ModeKey, Parts]:
+    """A graph for each mode."""
+    return {(mode.mode, mode.refreshed): _parts(mode.parts, start) for mode in form.modes}
+
+
+def _single(form: Form, start: Callable[[Graph], GraphExecutable]) -> dict[ModeKey, Parts]:
+    """One graph for the two modes it holds."""
+    if form.single is None:
+        raise BundleError(
+            f"the bundle has no single graph: {form.not_single}\n"
+            "  Load it with single_graph=False: a graph for each mode."
+        )
+    graph = form.single
     whole = start(graph)
     computed, cached = (SingleGraphStep(whole, refresh=refresh) for refresh in (True, False))
     return {

@@ -47,8 +47,8 @@ class _InductorBackend:
 
 _BACKENDS: dict[str, Callable[[], Backend]] = {"eager": _EagerBackend, "inductor": _InductorBackend}
 
-_NEEDS = {"onnxruntime": ("onnx", "onnxscript", "onnxruntime"), "tensorrt": ("tensorrt",)}
-"""Engines that run bundles, and the optional packages each needs."""
+_NEEDS = {"onnxruntime": ("onnx", "onnxscript", "onnxruntime"), "tensorrt": ()}
+"""Engines that run bundles, and the optional packages each needs; which TensorRT it is, a bundle's plans say."""
 
 
 def backend_from_name(name: str) -> Backend:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +13,19 @@ import onnxruntime
 import pytest
 import torch
 
+import fouriercache as fc
 from fouriercache.bundle.manifest import File, Manifest
-from fouriercache.errors import BundleError, EngineError, MissingExtraError
+from fouriercache.errors import BundleError, EngineError, MethodError, MissingExtraError
 from fouriercache.runtime.tensorrt import Plans, find_plans
 from fouriercache.tensorrt_library import Library
 from tests.runtime.fake_tensorrt import FakeDevice
 from tests.runtime.ort_tensorrt import ort_library
+from tests.tiny import denoise, distance
 
 pytestmark = pytest.mark.ort
+TIMESTEPS = tuple(range(900, 0, -100))
+load_module = import_module("fouriercache.load")
+"""The module; `fouriercache.load` itself is the function."""
 
 
 def entry(file: str, **about: object) -> dict[str, Any]:
@@ -70,6 +77,48 @@ def test_a_graph_as_a_plan_has_the_names_of_its_program_and_computes_what_it_com
     direct = onnxruntime.InferenceSession(folder / graph.file, providers=["CPUExecutionProvider"])
     want = direct.run(None, {name: value.numpy() for name, value in values.items()})
     assert all(torch.equal(h, torch.from_numpy(w)) for h, w in zip(run(list(values.values())), want, strict=True))
+
+
+@pytest.fixture
+def fast(folder, manifest, device, monkeypatch):
+    """The bundle, loaded to run its plans: ONNX Runtime in the place of TensorRT."""
+    (folder / "manifest.json").write_text(planned(manifest).text())
+    library = Library("TensorRT-RTX", "1.7.1.116", ort_library(device, folder))
+    monkeypatch.setattr(load_module, "find_device", lambda: device)
+    monkeypatch.setattr(load_module, "find_plans", partial(find_plans, find=lambda flavour: library))
+    return fc.load(folder, backend="tensorrt")
+
+
+@pytest.mark.parametrize("is_prepared", [False, True])
+def test_a_trajectory_on_plans_is_that_of_the_module_they_were_built_from(fast, stacked, is_prepared):
+    stacked.reset()
+    want = denoise(stacked, timesteps=TIMESTEPS)
+    if is_prepared:
+        fast.prepare([float(timestep) for timestep in TIMESTEPS])
+    assert distance(denoise(fast, timesteps=TIMESTEPS), want) < 1e-5  # float32 sums in another order, nine steps
+
+
+def test_what_a_computed_step_keeps_is_read_where_it_was_written(fast, device):
+    denoise(fast, timesteps=TIMESTEPS)
+    bound = [call for call in device.calls if call[0] == "address"]
+    written = {address for _, name, address in bound if name == "stack.residual"}
+    read = {address for _, name, address in bound if name.startswith("slot_0_")}
+    assert read
+    assert read <= written
+
+
+@pytest.mark.parametrize(
+    "options", [{"provider": "cuda"}, {"threads": 2}, {"single_graph": True}, {"profile": "profiles"}]
+)
+def test_options_of_the_other_backend_are_refused(folder, options):
+    with pytest.raises(MethodError, match="are for the backend 'onnxruntime'"):
+        fc.load(folder, backend="tensorrt", **options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a CUDA device")
+def test_without_a_gpu_plans_are_not_loaded_and_it_is_said_what_runs(folder):
+    with pytest.raises(EngineError, match=r"there is none(.|\n)*backend='onnxruntime'"):
+        fc.load(folder, backend="tensorrt")
 
 
 def test_every_graph_that_runs_starts(folder, manifest, device):

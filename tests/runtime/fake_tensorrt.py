@@ -29,6 +29,9 @@ class FakeDevice:
         self.pool: list[Tensor] = []
         self.recording: list[Callable[[], None]] | None = None
 
+    def place(self) -> torch.device:
+        return torch.device("cpu")
+
     def capability(self) -> str:
         return self.kind
 

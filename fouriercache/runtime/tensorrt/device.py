@@ -65,6 +65,10 @@ class CudaDevice:
         self._index = torch.cuda.current_device()
         self._side = torch.cuda.Stream(self._index)
 
+    def place(self) -> torch.device:
+        """Where its tensors are, as torch says it."""
+        return torch.device("cuda", self._index)
+
     def capability(self) -> str:
         major, minor = torch.cuda.get_device_capability(self._index)
         return f"sm{major}{minor}"
