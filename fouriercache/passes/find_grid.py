@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import fx
 
+from fouriercache.cost import hinted
 from fouriercache.errors import UnsupportedModelError
 from fouriercache.passes.base import Pass
 from fouriercache.passes.match import CASTS, is_view, strip
+from fouriercache.passes.patches import read_patches, views_between
 from fouriercache.program import NoMatch, Program, TokenGrid, tensor_of
 
 aten = torch.ops.aten
@@ -19,7 +21,7 @@ _CONVOLUTIONS = {aten.conv2d.default, aten.conv3d.default, aten.conv2d.padding, 
 
 @dataclass(frozen=True)
 class FindGrid(Pass):
-    """Read the token grid off the patch embedding: a strided convolution of the sample.
+    """Read the token grid off the patch embedding: a strided convolution of the sample, or views before a linear.
 
     Spectral nodes transform along the true height and width (and time) of the tokens; a flattened sequence is not a
     grid. Packed models (FLUX) show no patch embedding: they are refused, and `grid=` says the grid instead.
@@ -27,7 +29,7 @@ class FindGrid(Pass):
     Before: no facts. After: the same graph; `program.grid` is filled.
 
     Requires: nothing.
-    Keeps: 1. a model without a convolution of its sample.
+    Keeps: 1. a model without a patch embedding of its sample.
            2. a grid whose token count is not the length of the token stream.
     Error: exact.
     """
@@ -47,15 +49,30 @@ def _read_grid(program: Program) -> TokenGrid | NoMatch:
     """Return the grid that the patch embedding shows, or why none is shown."""
     samples = set(program.inputs_of("sample"))
     for node in program.calls():
-        if node.target not in _CONVOLUTIONS or _source(node) not in samples:
+        source = _source(node) if node.target in _CONVOLUTIONS or node.target is aten.linear.default else None
+        if source is None or source not in samples:
             continue
-        tensor = tensor_of(node)
-        spatial = tuple(tensor.shape[2:]) if tensor is not None else ()
-        if not all(isinstance(size, int) for size in spatial):
-            return NoMatch("the patch embedding's output has a dynamic size", node.name)
-        t, h, w = (1, *spatial) if len(spatial) == 2 else spatial
-        return _placed(program, TokenGrid(t, h, w), node)
-    return NoMatch("no strided convolution reads the sample, so no patch embedding shows the grid; pass grid=")
+        shown = _of_convolution(node, source) if node.target in _CONVOLUTIONS else _of_linear(node, source)
+        return _placed(program, shown, node) if isinstance(shown, TokenGrid) else shown
+    return NoMatch("no linear or convolution reads the sample, so no patch embedding shows the grid; pass grid=")
+
+
+def _of_convolution(node: fx.Node, sample: fx.Node) -> TokenGrid | NoMatch:
+    tensor, latents = tensor_of(node), tensor_of(sample)
+    spatial = tuple(tensor.shape[2:]) if tensor is not None else ()
+    if tensor is None or latents is None or not all(isinstance(size, int) for size in spatial):
+        return NoMatch("the patch embedding's output has a dynamic size", node.name)
+    folded = hinted(tensor.shape[0]) // hinted(latents.shape[0])  # frames in the batch
+    t, h, w = (folded, *spatial) if len(spatial) == 2 else spatial
+    return TokenGrid(t, h, w)
+
+
+def _of_linear(node: fx.Node, sample: fx.Node) -> TokenGrid | NoMatch:
+    first = node.args[0]
+    chain = views_between(first, sample) if isinstance(first, fx.Node) else None
+    if chain is None:
+        return NoMatch("no patch embedding shows the grid; pass grid=", node.name)
+    return read_patches(sample, chain)
 
 
 def _placed(program: Program, grid: TokenGrid, node: fx.Node) -> TokenGrid | NoMatch:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -65,10 +66,10 @@ def test_reads_the_grid_before_sites_are_known():
     assert program.grid == TokenGrid(1, 4, 6)
 
 
-def test_keeps_a_model_without_a_convolution_of_its_sample():
+def test_keeps_a_model_without_a_patch_embedding_of_its_sample():
     program = find(Model(plain), torch.randn(2, 6, WIDTH))
     assert program.grid is None
-    assert "no strided convolution reads the sample" in reason(program)
+    assert "no patch embedding shows the grid" in reason(program)
     assert "pass grid=" in reason(program)
 
 
@@ -83,3 +84,70 @@ def test_keeps_a_grid_that_is_known():
     program.grid = TokenGrid(1, 2, 12)
     assert FindGrid().apply(program, check=True) == 0
     assert program.grid == TokenGrid(1, 2, 12)
+
+
+class Cut(nn.Module):
+    """Patches cut by views, read by a linear layer, before a toy of blocks."""
+
+    def __init__(self, cut, features: int) -> None:
+        super().__init__()
+        self.cut, self.embed, self.body = cut, nn.Linear(features, WIDTH), Model(plain, bare=True)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        out: Tensor = self.body(self.embed(self.cut(latents)))[0]
+        return out
+
+
+def by_rows(x):
+    b, c, h, w = x.shape
+    return x.view(b, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(b, h * w // 4, c * 4)
+
+
+def by_columns(x):
+    b, c, h, w = x.shape
+    return x.view(b, c, h // 2, 2, w // 2, 2).permute(0, 4, 2, 1, 3, 5).reshape(b, h * w // 4, c * 4)
+
+
+def by_stride(x):
+    b, c, h, w = x.shape
+    return x.view(b, c, 2, h // 2, 2, w // 2).permute(0, 3, 5, 1, 2, 4).reshape(b, h * w // 4, c * 4)
+
+
+def by_frames(x):
+    b, c, t, h, w = x.shape
+    return x.view(b, c, t, h // 2, 2, w // 2, 2).permute(0, 2, 3, 5, 1, 4, 6).flatten(1, 3).flatten(2)
+
+
+def by_channels_last(x):
+    b, c, h, w = x.shape
+    return x.permute(0, 2, 3, 1).reshape(b, h * w, c)
+
+
+@pytest.mark.parametrize(
+    ("cut", "latents", "features", "grid"),
+    [
+        (by_rows, IMAGE, 12, TokenGrid(1, 4, 6)),
+        (by_frames, VIDEO, 12, TokenGrid(4, 4, 6)),
+        (by_channels_last, IMAGE, 3, TokenGrid(1, 8, 12)),
+    ],
+)
+def test_reads_the_grid_off_views_before_a_linear(cut, latents, features, grid):
+    assert find(Cut(cut, features), latents).grid == grid
+
+
+@pytest.mark.parametrize(
+    ("cut", "why"), [(by_columns, "do not follow each other row by row"), (by_stride, "cut no even boxes")]
+)
+def test_keeps_tokens_that_are_no_rows_of_boxes(cut, why):
+    program = find(Cut(cut, 12), IMAGE)
+    assert program.grid is None
+    assert why in reason(program)
+
+
+def test_frames_in_the_batch_that_become_one_stream_are_a_grid_of_frames():
+    class Joined(Patched):
+        def forward(self, latents):
+            tokens = self.embed(latents.transpose(1, 2).flatten(0, 1).float()).flatten(2).mT
+            return self.body(tokens.reshape(len(latents), -1, WIDTH))[0]
+
+    assert find(Joined(CONV2D), VIDEO).grid == TokenGrid(4, 4, 6)

@@ -46,6 +46,22 @@ def _wan(depth: int) -> dict[str, Any]:
     }
 
 
+def _animate2() -> dict[str, Any]:
+    """One segment of the generation, for two blocks: what is read and written between segments is an object."""
+    from diffusers.models.transformers.transformer_wan_animate_2 import WanAnimate2KVCache
+
+    return {
+        "hidden_states": [noise(4, 2, 4, 4)],
+        "timestep": steps(batch=1),
+        "encoder_hidden_states": [noise(_TEXT, 12)],
+        "condition_latents": [noise(6, 2, 4, 4)],
+        "kv_cache": WanAnimate2KVCache(2),
+        "kv_cache_mode": "extract",
+        "seq_len": 8,
+        "offset_grid_sizes": torch.tensor([[2, 2, 2]]),
+    }
+
+
 EXAMPLES = (
     Example(
         "WanTransformer3DModel", lambda depth: _wan(depth) | {"qk_norm": "rms_norm_across_heads"}, lambda: _latents()
@@ -125,5 +141,22 @@ EXAMPLES = (
                 "latents_history_long": noise(BATCH, 4, 4, 8, 8),
             }
         ),
+    ),
+    Example(
+        "WanAnimate2Transformer3DModel",
+        lambda depth: {
+            "patch_size": (1, 2, 2),
+            "text_len": 16,
+            "in_dim": 10,
+            "dim": 64,
+            "ffn_dim": 64,
+            "freq_dim": 16,
+            "text_dim": 12,
+            "out_dim": 4,
+            "num_heads": 4,
+            "num_layers": depth,
+            "use_img_emb": False,
+        },
+        _animate2,
     ),
 )
