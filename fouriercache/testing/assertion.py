@@ -28,8 +28,8 @@ def assert_graph_matches(
     a model can change with torch.
 
     Args:
-        subject: an optimised module that has been captured, one program of it, or the folder of an exported bundle:
-            of that, the ONNX graphs, the weights and the facts of TensorRT plans are compared.
+        subject: an optimised module, whose last capture is compared, one program of it, or the folder of an exported
+            bundle: of that, the ONNX graphs, the weights and the facts of TensorRT plans are compared.
         path: the golden file.
         update: write the file instead, if it is missing or says otherwise.
         spec: how `fouriercache check` builds the model again, see there; an update keeps what the file says.
@@ -40,7 +40,7 @@ def assert_graph_matches(
 
     Raises:
         GraphMismatch: the graphs are not those of the file, or it is not there and `update` is false.
-        GoldenError: the file is no golden, and `update` is false.
+        GoldenError: the file is no golden, and `update` is false; or the subject is none of these.
         NotCapturedError: nothing has been captured yet.
         BundleError, MissingExtraError: the folder is no sound bundle, or the extra `onnx` is not installed.
     """

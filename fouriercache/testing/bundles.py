@@ -97,7 +97,7 @@ def _record_graph(graph: Graph, model: Any) -> Section:
         {
             "inputs": tuple(_ends(graph.inputs)) or ("none",),
             "outputs": tuple(_ends(graph.outputs)),
-            "operators by kind": tuple(f"{kind} {count}" for kind, count in sorted(counts.items())),
+            "operators": tuple(f"{kind} {count}" for kind, count in sorted(counts.items())),
         },
     )
 

@@ -8,6 +8,9 @@ from collections.abc import Iterator, Mapping
 
 from fouriercache.testing.golden import NOT_COMPARED, Golden, Section
 
+_OPERATORS = "operators"
+"""The part that counts calls by kind: "add.Tensor 33" in a line."""
+
 _LONGEST_DIFF = 80
 _MOST_SENTENCES = 30
 
@@ -100,7 +103,9 @@ def _changed_parts(
     where: str, before: Mapping[str, tuple[str, ...]], now: Mapping[str, tuple[str, ...]]
 ) -> Iterator[str]:
     for name in before:
-        if name in now and before[name] != now[name]:
+        if name == _OPERATORS and name in now:
+            yield from _changed_operators(where, before[name], now[name])
+        elif name in now and before[name] != now[name]:
             counts = len(before[name]) - 1, len(now[name]) - 1
             lines = f"{counts[0]} lines" if counts[0] == counts[1] else f"{counts[0]} -> {counts[1]} lines"
             yield f"{where}{name} reads otherwise ({lines})"
@@ -109,3 +114,11 @@ def _changed_parts(
         yield f"{where}{', '.join(gone)} {'is' if len(gone) == 1 else 'are'} gone"
     if new:
         yield f"{where}{', '.join(new)} {'is' if len(new) == 1 else 'are'} new"
+
+
+def _changed_operators(where: str, before: tuple[str, ...], now: tuple[str, ...]) -> Iterator[str]:
+    """`compute: calls of to.dtype 3 -> 12, add.Tensor 33 -> 29`."""
+    was, is_now = (dict(line.rsplit(" ", 1) for line in lines[1:]) for lines in (before, now))
+    names = sorted(name for name in {*was, *is_now} if was.get(name) != is_now.get(name))
+    if names:
+        yield f"{where}calls of {', '.join(f'{name} {was.get(name, 0)} -> {is_now.get(name, 0)}' for name in names)}"

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from fouriercache.cost import ModeCost, bytes_kept, cost_of, cost_of_calls, hinted
+from fouriercache.errors import GoldenError
 from fouriercache.program import NoMatch, Program, Site, tensor_of
 from fouriercache.runtime.module import OptimizedModule
 from fouriercache.testing.bundles import golden_of_bundle
@@ -18,24 +19,30 @@ from fouriercache.testing.fold import fold_program
 from fouriercache.testing.golden import Golden, Section
 from fouriercache.testing.names import Sizes
 from fouriercache.testing.visits import Place, find_visits, in_rows
-from fouriercache.text import type_text
+from fouriercache.text import target_text, type_text
 
 _DIGITS = 16
 """Hexadecimal digits of a digest: enough to tell graphs apart that nobody made to collide."""
 
 
 def golden_of(subject: OptimizedModule | Program | str | Path, spec: str | None = None) -> Golden:
-    """Record the graphs of an optimised module that has been captured, one program, or the bundle in a folder.
+    """Record the graphs of an optimised module's last capture, one program, or the bundle in a folder.
 
     Args:
         spec: how `fouriercache check` builds the model again: "demo", "dit-xl-2", "package.module:function".
 
     Raises:
+        GoldenError: it is none of these.
         NotCapturedError: nothing has been captured yet.
         BundleError, MissingExtraError: the folder is no sound bundle, or the extra `onnx` is not installed.
     """
     if isinstance(subject, str | Path):
         return golden_of_bundle(Path(subject))
+    if not isinstance(subject, OptimizedModule | Program):
+        raise GoldenError(
+            f"a {type(subject).__name__} has no rewritten graphs.\n"
+            "  Pass what fc.optimize() returned, a program of it, or the folder of an exported bundle."
+        )
     versions = {name: metadata.version(name).partition("+")[0] for name in ("torch", "diffusers")}
     made_with = {"made with": ", ".join(f"{name} {version}" for name, version in versions.items())}
     if isinstance(subject, Program):
@@ -72,7 +79,10 @@ def _record_program(program: Program, prepared: ModeCost | None = None) -> Secti
     if prepared is not None:
         weights = _bytes_text(prepared.parameters_read)
         facts["prepared"] = f"{prepared.launches:,} launches, {prepared.flops:,} FLOPs, {weights} of weights"
-    return Section(facts, fold_program(program))
+    calls = Counter(target_text(node.target) for node in program.calls())
+    return Section(
+        facts, {"operators": tuple(f"{name} {count}" for name, count in sorted(calls.items())), **fold_program(program)}
+    )
 
 
 def _digest_of(program: Program) -> str:

@@ -42,8 +42,8 @@ def test_counts_the_operators_that_onnx_itself_lists(bundle: Path, manifest: Man
     section = golden.sections["compute, whole"]
     assert section.facts["operators"] == str(len(model.graph.node))
     attention = sum(node.op_type == "Softmax" for node in model.graph.node)
-    assert f"Softmax {attention}" in section.parts["operators by kind"]
-    assert "If 1" in golden.sections["single graph"].parts["operators by kind"]
+    assert f"Softmax {attention}" in section.parts["operators"]
+    assert "If 1" in golden.sections["single graph"].parts["operators"]
     assert golden.head["weights"].endswith(f"{(bundle / 'weights.bin').stat().st_size:,} bytes")
 
 

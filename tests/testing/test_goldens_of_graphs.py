@@ -103,6 +103,7 @@ def test_a_pass_that_is_gone_shows_in_words(golden: Path, monkeypatch: pytest.Mo
     assert f"({2 * 2 * 16 * 96 * 4 // 6 * 3:+,})" in words
     assert "reuse: weights read" in words
     assert "reuse: transformer_blocks.0#0 reads otherwise" in words
+    assert "reuse: calls of chunk.default 1 -> 4, getitem " in words
     assert "compute:" not in words
     added = [line for line in diff.splitlines() if line.startswith("+") and "linear.default" in line]
     assert any("f32[s0,96] = linear.default(" in line and "@.norm1.linear.weight" in line for line in added)
@@ -173,6 +174,11 @@ def test_refuses_a_folder_and_bytes_that_are_no_text(small: fc.OptimizedModule, 
 def test_needs_something_captured(tmp_path: Path):
     with pytest.raises(NotCapturedError, match="nothing has been captured"):
         assert_graph_matches(fc.optimize(tiny_dit(), METHOD, num_steps=8), tmp_path / "golden.txt")
+
+
+def test_refuses_a_model_that_was_not_optimised(tmp_path: Path):
+    with pytest.raises(GoldenError, match="a DiTTransformer2DModel has no rewritten graphs"):
+        assert_graph_matches(tiny_dit(), tmp_path / "golden.txt")
 
 
 def test_an_input_of_another_size_gives_another_golden(golden: Path):
