@@ -81,6 +81,8 @@ class Engine:
         options = library.SessionOptions()
         options.intra_op_num_threads = self.threads or torch.get_num_threads()
         options.inter_op_num_threads = 1
+        # a bundle's graphs take turns: threads of one that wait for work by spinning would take the next one's cores
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors: of what it folds and where it places shapes nobody needs to know
         options.add_session_config_entry(_FOLDER_OF_WEIGHTS, str(folder))
         if self.profile is not None:
