@@ -37,6 +37,14 @@ def build_fast(spec: str, method: Method, steps: int | None) -> OptimizedModule:
     Raises:
         OptimizeError: there is no such model, or it or the method cannot be used.
     """
-    example = find_example(spec)
+    return optimize_example(spec, find_example(spec), method, steps)
+
+
+def optimize_example(spec: str, example: Example, method: Method, steps: int | None) -> OptimizedModule:
+    """Return the model of an example, optimised and captured.
+
+    Raises:
+        OptimizeError: it or the method cannot be used.
+    """
     with working(f"Capturing and rewriting {spec}"):
         return optimize(example.model, method, num_steps=steps, example_inputs=example.inputs, grid=example.grid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,14 +13,17 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from fouriercache.bundle.manifest import Manifest
-from fouriercache.cli.build import build_fast, choose_method
-from fouriercache.cli.options import Interval, Json, MethodName, Order, SiteName, Spec, Steps, examples
-from fouriercache.cli.speak import say, show, show_json, working
+from fouriercache.cli.build import choose_method, find_example, optimize_example
+from fouriercache.cli.exits import CHECK_FAILED
+from fouriercache.cli.options import DryRun, Interval, Json, MethodName, Order, SiteName, Spec, Steps, examples
+from fouriercache.cli.speak import complain, say, show, show_json, working
 from fouriercache.errors import TargetError
 from fouriercache.export import engine_for
 from fouriercache.export import export as write_bundle
 from fouriercache.export.tensorrt import TARGETS
 from fouriercache.export.triton import Runner, export_triton
+from fouriercache.methods import Method
+from fouriercache.testing.bundle_loops import Difference, compare_bundle
 
 EXAMPLES = examples(
     ("export --out bundle/", "ONNX graphs of every kind of step, over one file of weights"),
@@ -48,6 +52,10 @@ def export(
     single_graph: Annotated[bool, typer.Option(help="Also write the whole step as one graph with one If.")] = True,
     triton: Annotated[Path | None, typer.Option(help="Folder for a Triton model repository.")] = None,
     triton_runner: Annotated[Runner, typer.Option(help="What runs it in Triton.")] = "onnxruntime",
+    validate: Annotated[
+        bool, typer.Option(help="Run a whole loop of the bundle in ONNX Runtime, and compare it with eager.")
+    ] = True,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Optimise a model and write what ships: a bundle that runs without its code, engines, models for a server."""
@@ -56,7 +64,12 @@ def export(
         engine_for(name, sizes)  # what cannot be built is said before the work begins
     if triton is not None and triton.exists() and any(triton.iterdir()):
         raise TargetError(f"the model repository needs a folder of its own, and {triton} holds something already.")
-    fast = build_fast(model, choose_method(method, site=site, interval=interval, order=order), steps)
+    example = find_example(model)
+    chosen = choose_method(method, site=site, interval=interval, order=order)
+    if dry_run:
+        _say_plan(model, chosen, out, target or [], as_json=as_json)
+        return
+    fast = optimize_example(model, example, chosen, steps)
     with _Files() as files:
         manifest = write_bundle(
             fast, out, targets=["onnx", *(target or [])], batches=sizes, single_graph=single_graph,
@@ -67,10 +80,44 @@ def export(
         with working(f"Writing {triton}"):
             export_triton(out, triton, runner=triton_runner, batches=sizes)
         say(f"Wrote {triton}")
+    differences: tuple[Difference, ...] = ()
+    if validate and manifest.model.dtype in _COMPARED:
+        with working(f"Running {steps} steps of {out} in ONNX Runtime, and in eager"):
+            differences = compare_bundle(fast, out, example.inputs, num_steps=steps)
+    elif validate:
+        say(f"Not compared with eager: ONNX Runtime's CPU provider has no {manifest.model.dtype}.")
     if as_json:
-        show_json(_as_dict(manifest, out, triton))
+        show_json(_as_dict(manifest, out, triton) | {"differences": [_difference(found) for found in differences]})
     else:
         show(_draw(manifest))
+        for found in differences:
+            what = "met" if found.is_met else "missed"
+            typer.echo(
+                f"{what}  {found.graphs}, {found.output}: differs from eager by {found.worst:.1e}, allowed "
+                f"{found.tolerance:.0e}"
+            )
+    if not all(found.is_met for found in differences):
+        complain("The bundle does not compute what the module computes; see above.")
+        raise typer.Exit(CHECK_FAILED)
+
+
+_COMPARED = ("float32", "float16", "float64")
+
+
+def _difference(found: Difference) -> dict[str, Any]:
+    return vars(found) | {"worst": found.worst if isfinite(found.worst) else None, "is_met": found.is_met}
+
+
+def _say_plan(model: str, method: Method, out: Path, targets: list[str], *, as_json: bool) -> None:
+    """Say what would be written."""
+    modes = ["compute", "reuse", *(["partial"] if method.tokens.is_partial else [])]
+    modes += ["probe"] if method.schedule.indicator is not None else []
+    if as_json:
+        show_json({"model": model, "method": repr(method), "bundle": str(out), "graphs": modes, "targets": targets})
+    else:
+        engines = f", and plans for {', '.join(targets)}" if targets else ""
+        typer.echo(f"{out} would have the graphs {', '.join(modes)} of {method.name} on {model}{engines}.")
+        typer.echo("Nothing was written.")
 
 
 def _sizes(text: str) -> tuple[int, int, int]:

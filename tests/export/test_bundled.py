@@ -14,7 +14,8 @@ import torch
 import fouriercache as fc
 from fouriercache.errors import BundleError, EngineError, MethodError, PreconditionError, TrajectoryError
 from fouriercache.runtime.onnxruntime import GraphExecutable
-from tests.tiny import ROUNDING, denoise, distance, is_same, labels, noise, step_inputs
+from fouriercache.testing.bundle_loops import compare_bundle
+from tests.tiny import ROUNDING, denoise, distance, is_same, labels, noise, step_inputs, tiny_dit
 
 pytestmark = pytest.mark.ort
 TIMESTEPS = tuple(range(900, 0, -100))
@@ -199,3 +200,14 @@ def test_the_single_graph_evaluates_one_branch_alone(stacked, bundle, tmp_path):
     assert computed < 4, "some of the steps are cached"
     assert counts == [(first * done, done) for _, done in counts[:2]] + [counts[2]]
     assert last - first * computed < first / 2, "the cached steps together ran less than half of one computed step"
+
+
+def test_a_loop_of_the_bundle_is_compared_with_the_module_output_by_output(stacked, bundle):
+    call = step_inputs(noise(), 500, labels())
+    found = compare_bundle(stacked, bundle, call, num_steps=9)
+    assert [each.graphs for each in found] == ["a graph for each mode", "one graph with an If"]
+    assert all(each.is_met and each.worst < ROUNDING for each in found)
+    other = fc.optimize(tiny_dit(seed=1), stacked.method, num_steps=9, example_inputs=call)
+    assert not any(each.is_met for each in compare_bundle(other, bundle, call, num_steps=9))
+    with pytest.raises(PreconditionError, match="no trajectory can"):
+        compare_bundle(stacked, bundle, {}, num_steps=9)

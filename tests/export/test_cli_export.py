@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from fouriercache import cli
 from fouriercache.bundle.folder import read_folder
 from fouriercache.cli import export as command
+from fouriercache.testing.bundle_loops import Difference
 
 pytestmark = pytest.mark.ort
 
@@ -49,6 +50,7 @@ def test_writes_a_bundle_with_plans_and_a_repository_of_ones_own_model(tmp_path:
     }
     assert all(facts["capturable"] for facts in found["plans"]["tensorrt:sm89"].values())
     assert (tmp_path / "repository" / "schedule.json").is_file()
+    assert [(each["graphs"], each["is_met"]) for each in found["differences"]] == [("a graph for each mode", True)]
     assert "Wrote bundle" in result.stderr
     assert "sm89.reuse.moving.plan" in result.stderr
 
@@ -57,7 +59,7 @@ def test_writes_a_bundle_with_plans_and_a_repository_of_ones_own_model(tmp_path:
 def quick(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Nothing is built or written; return what was asked for."""
     asked: list[Any] = []
-    monkeypatch.setattr(command, "build_fast", lambda *given: asked.append(given))
+    monkeypatch.setattr(command, "find_example", lambda *given: asked.append(given))
     return asked
 
 
@@ -82,3 +84,27 @@ def test_a_target_that_is_not_there_is_bad_use_and_says_which_are(quick: list[An
     assert result.exit_code == 2
     assert "tensorrt:sm89" in plain(result.stderr)
     assert quick == []
+
+
+def test_a_dry_run_says_what_would_be_written_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("--method", "TeaCache", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "compute, reuse, probe" in plain(result.stdout)
+    assert json.loads(run("--dry-run", "--json").stdout)["graphs"] == ["compute", "reuse"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("worst", "code", "word"), [(1e-6, 0, "met"), (1e-3, 1, "missed"), (float("nan"), 1, "missed")]
+)
+def test_each_output_is_compared_with_eager_and_a_difference_is_a_failed_check(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, worst: float, code: int, word: str
+):
+    found = Difference("a graph for each mode", "output 0", worst, 1e-4)
+    monkeypatch.setattr(command, "optimize_example", lambda *given: None)
+    monkeypatch.setattr(command, "write_bundle", lambda *given, **options: read_folder(bundle))
+    monkeypatch.setattr(command, "compare_bundle", lambda *given, **options: (found,))
+    result = run("--out", str(bundle))
+    assert result.exit_code == code, result.output
+    assert f"{word} a graph for each mode, output 0: differs from eager by" in plain(result.stdout)
