@@ -219,11 +219,33 @@ class Answering:
         return tuple(self._told)
 
 
+_MOST_REMEMBERED = 4
+"""Sets of tensors whose answers are remembered: the passes of a step each have their own."""
+
+
 @dataclass
 class _Memory:
-    """The tensors that were last asked, by reference and version, and whether they answered alike. Replaced whole."""
+    """The tensors that were asked lately, by reference and version, and whether they answered alike; replaced whole."""
 
-    last: tuple[list[tuple[weakref.ref[Tensor], int]], bool] = ([], False)
+    entries: tuple[tuple[list[tuple[weakref.ref[Tensor], int]], bool], ...] = ()
+
+    def recall(self, tensors: Sequence[Tensor]) -> bool | None:
+        """What these very tensors answered, unchanged since; None when that is not known."""
+        for seen, holds in self.entries:
+            pairs = zip(seen, tensors, strict=False)
+            if len(seen) == len(tensors) and all(old() is new and n == _version(new) for (old, n), new in pairs):
+                return holds
+        return None
+
+    def note(self, tensors: Sequence[Tensor], holds: bool) -> None:
+        """Remember; tensors of torch.inference_mode count no versions and are asked each time."""
+        if not any(tensor.is_inference() for tensor in tensors):
+            seen = [(weakref.ref(tensor), tensor._version) for tensor in tensors]
+            self.entries = ((seen, holds), *self.entries[: _MOST_REMEMBERED - 1])
+
+
+def _version(tensor: Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version
 
 
 @dataclass(frozen=True)
@@ -249,15 +271,10 @@ class Questions:
         Nothing is computed while the tensors that are read are the same objects, unchanged.
         """
         read = [tensors[index] for index in self.reads]
-        seen, holds = self._memory.last
-        if len(seen) == len(read) and all(
-            not new.is_inference() and old() is new and version == new._version
-            for (old, version), new in zip(seen, read, strict=True)
-        ):
-            return holds
-        holds = self.other(tensors) is None
-        if not any(tensor.is_inference() for tensor in read):
-            self._memory.last = [(weakref.ref(tensor), tensor._version) for tensor in read], holds
+        holds = self._memory.recall(read)
+        if holds is None:
+            holds = self.other(tensors) is None
+            self._memory.note(read, holds)
         return holds
 
     def other(self, tensors: Sequence[Tensor]) -> int | None:

@@ -11,6 +11,7 @@ from torch import nn
 import fouriercache as fc
 from fouriercache.calls import Binder
 from fouriercache.capture import capture
+from fouriercache.program import NoMatch
 
 METHOD = fc.FORA(interval=1)
 WIDTH, TOKENS, TEXT = 8, 16, 6
@@ -29,11 +30,11 @@ class Block(nn.Module):
 
 
 class Asking(nn.Module):
-    """A transformer of two blocks whose gate is `ask(model, hidden_states, timestep, mask)`, a tensor or a number."""
+    """A transformer of one block whose gate is `ask(model, hidden_states, timestep, mask)`, a tensor or a number."""
 
     def __init__(self, ask):
         super().__init__()
-        self.blocks = nn.ModuleList([Block(), Block()])
+        self.blocks = nn.ModuleList([Block()])
         self.time, self.ask = nn.Linear(1, WIDTH), ask
 
     def forward(self, hidden_states, timestep, mask):
@@ -110,7 +111,7 @@ def run_each(fast, calls):
 
 @pytest.mark.parametrize("ask", QUESTIONS)
 def test_what_is_asked_is_captured_exactly_and_guarded(ask):
-    captured = capture(asking(ask), call(6, 6))
+    captured = capture(asking(ask), call(6, 6), fixed=NoMatch("one batch size is enough"))
     assert captured.is_verified
     assert captured.serves(flat(call(6, 6, seed=1)))
     assert not captured.serves(flat(call(3, 4)))
@@ -142,6 +143,22 @@ def test_a_mask_that_is_overwritten_in_place_is_asked_again():
     assert captured.serves(seen)
     seen.tensors[2][0, 3:] = False
     assert not captured.serves(seen)
+
+
+def test_tensors_that_were_asked_lately_are_not_asked_again():
+    captured = capture(asking(by_branch), call(6, 6))
+    calls = [flat(call(*lengths)) for lengths in ((6, 6), (3, 6), (1, 1))]
+    assert [captured.serves(asked) for asked in calls] == [True, False, False]
+    assert captured.questions is not None
+    asked: list[object] = []
+    captured.questions.module.register_forward_hook(lambda *_: asked.append(1))
+    assert [captured.serves(asked) for asked in calls] == [True, False, False]
+    assert not asked
+    with torch.inference_mode():
+        inside = flat(call(6, 6))
+    assert captured.serves(inside)
+    assert captured.serves(inside)
+    assert len(asked) == 2
 
 
 def test_answers_that_change_in_mid_trajectory_are_refused():

@@ -24,6 +24,8 @@ def find_source(program: Program, source: Source) -> fx.Node | NoMatch:
 
 def _find_latents(program: Program) -> fx.Node | NoMatch:
     samples = program.inputs_of("sample")
+    if len(samples) > 1:
+        return NoMatch(f"the latents are {len(samples)} tensors, and one distance is of one", samples[0].name)
     return samples[0] if samples else NoMatch("the program does not read the latents")
 
 
