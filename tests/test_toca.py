@@ -12,6 +12,7 @@ from torch import Tensor
 
 import fouriercache as fc
 from fouriercache.schedules import Place
+from fouriercache.tokens.scores import Grid, Scene
 from tests.dit_mapping import dit_from_published
 from tests.test_goldens import GOLDENS, read_golden
 from tests.tiny import (
@@ -132,6 +133,52 @@ def test_gives_what_choosing_tokens_by_hand_gives(fast):
         wanted = denoise(ByHand(fast.model))
     assert distance(found, wanted) < ROUNDING
     assert distance(found, denoise(fast.model)) > 100 * ROUNDING
+
+
+class ByChange(BruteForce):
+    """The DiT by hand, with MLPs computed afresh for the tokens whose input has changed most in a band."""
+
+    def __init__(self, model: Any, score: fc.BandEnergy) -> None:
+        super().__init__(model, COMPUTED)
+        self.score = score
+        self.inputs: dict[Any, Tensor] = {}
+        self.entered: dict[Any, Tensor] = {}
+        self.values: dict[Any, Tensor] = {}
+
+    def _branch(self, module: Any, x: Tensor) -> Tensor:
+        now = self.inputs.get(module)
+        if self.step in self.computed:
+            self.values[module] = module(x)
+            if now is not None:
+                self.entered[module] = now.clone()
+        elif now is not None:
+            signals: Any = {"tokens": now, "entered": self.entered[module]}
+            ranked = self.score.rank(signals, Scene(Grid(1, 4, 4), 0)).argsort(dim=-1, descending=True)
+            fresh = module(x)
+            for row, chosen in enumerate(ranked[:, : int(RATIO * 16)]):
+                self.values[module][row, chosen] = fresh[row, chosen]
+                self.entered[module][row, chosen] = now[row, chosen]
+        return self.values[module].clone()
+
+
+@pytest.mark.parametrize("band", ["low", "high"])
+def test_tokens_are_chosen_by_how_much_they_changed_since_they_were_computed(fast, band: Any):
+    score = fc.BandEnergy(band, "change")
+    method = fc.FORA(schedule=fc.Table(COMPUTED), tokens=fc.TopK(score, RATIO))
+    by_hand = ByChange(fast.model, score)
+
+    def remember(block: Any) -> Any:
+        return block.norm3.register_forward_pre_hook(
+            lambda _, given: by_hand.inputs.update({block.ff: given[0].clone()})
+        )
+
+    hooks = [remember(block) for block in fast.model.transformer_blocks]
+    with torch.no_grad():
+        wanted = denoise(by_hand)
+    for hook in hooks:
+        hook.remove()
+    found = denoise(fc.optimize(fast.model, method, num_steps=len(TIMESTEPS)))
+    assert distance(found, wanted) < ROUNDING
 
 
 def test_fresh_tokens_bring_a_cached_step_closer_to_the_model(fast):

@@ -70,6 +70,7 @@ def insert_traced(anchor: fx.Node, fn: Callable[..., Any], *sources: fx.Node, li
     mode = detect_fake_mode(values)
     fixed = dict(mode.shape_env.replacements) if mode is not None and mode.shape_env is not None else {}
     with mode or contextlib.nullcontext(), enable_python_dispatcher():
+        values = _told_apart(values)
         traced = make_fx(fn, pre_dispatch=True, _allow_non_fake_inputs=True)(*values)
     if mode is not None and mode.shape_env is not None and mode.shape_env.replacements != fixed:
         raise PassError(f"{fn} cannot be traced into a graph: it ties a dynamic size to a number")
@@ -85,6 +86,18 @@ def insert_traced(anchor: fx.Node, fn: Callable[..., Any], *sources: fx.Node, li
             raise PassError(f"{fn} cannot be traced into a graph: it reads {node.target}, which is no argument")
     (result,) = traced.graph.output_node().all_input_nodes
     return copied[result]
+
+
+def _told_apart(values: list[Any]) -> list[Any]:
+    """Return the values, one that comes twice as a new tensor like it: a trace knows its arguments by identity."""
+    seen: set[int] = set()
+    found = []
+    for value in values:
+        is_again = id(value) in seen
+        seen.add(id(value))
+        found.append(torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=value.device)
+                     if is_again else value)  # fmt: skip
+    return found
 
 
 def new_size(like: torch.Tensor, usual: int) -> Any:
