@@ -15,7 +15,7 @@ from fouriercache.errors import PreconditionError
 from fouriercache.load import load
 from fouriercache.runtime.module import OptimizedModule
 
-TOLERANCES = {torch.float32: 1e-4, torch.float16: 2e-2, torch.float64: 1e-4}
+_TOLERANCES = {torch.float32: 1e-4, torch.float16: 2e-2, torch.float64: 1e-4}
 """Largest difference over the largest value. Sums in another order move float32 by some 1e-6 a step; in float16, whose
 unit is 1e-3, each of some hundred operations rounds once more."""
 
@@ -66,7 +66,7 @@ def compare_bundle(
             scale = max(float(value.abs().amax()) for value in ours) or 1.0
             pairs = zip(theirs, ours, strict=True)
             worst = max(float((one.double() - other.double()).abs().amax()) for one, other in pairs) / scale
-            found.append(Difference(graphs, f"output {number}", worst, TOLERANCES.get(ours[0].dtype, 0.0)))
+            found.append(Difference(graphs, f"output {number}", worst, _TOLERANCES.get(ours[0].dtype, 0.0)))
     return tuple(found)
 
 
