@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from fouriercache import OptimizedModule, Program
+    from fouriercache.testing.record import Subject
 
 _UPDATED = "updated graph golden"
 """The property of a test's report that names a golden it wrote; reports come back from other processes, too."""
@@ -35,13 +35,11 @@ class GraphGolden:
         self._update: bool = request.config.getoption("--update-graphs")
         self._root = request.config.rootpath
 
-    def __call__(
-        self, subject: OptimizedModule | Program | str | Path, name: str | None = None, *, spec: str | None = None
-    ) -> None:
+    def __call__(self, subject: Subject, name: str | None = None, *, spec: str | None = None) -> None:
         """Compare, as `fouriercache.testing.assert_graph_matches` does.
 
         Args:
-            subject: an optimised module that has been captured, one program of it, or the folder of a bundle.
+            subject: an optimised module that has been captured, one program of it, or a bundle.
             name: the golden's file name; the test's own name if not given.
             spec: how `fouriercache check` builds the model again.
 

@@ -124,7 +124,7 @@ def _module(
     end_profiles: Callable[[], tuple[Path, ...]],
 ) -> BundledModule:
     steppers = [Stepper(form, manifest.method) for form in forms]
-    return BundledModule(manifest, steppers, device, _texts(folder, manifest), end_profiles)
+    return BundledModule(folder, manifest, steppers, device, _texts(folder, manifest), end_profiles)
 
 
 def _step_form(form: Form, start: _Start, ready: Mapping[ModeKey, Parts]) -> StepForm:

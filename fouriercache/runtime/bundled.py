@@ -24,11 +24,12 @@ class BundledModule(DropIn):
     Results have no gradients. `config` and `dtype` are those of the model, as far as the manifest has them.
 
     Attributes:
-        manifest: what the bundle is. device: where the inputs must be.
+        folder: where the bundle lies. manifest: what it is. device: where the inputs must be.
     """
 
     def __init__(
         self,
+        folder: Path,
         manifest: Manifest,
         steppers: Sequence[Stepper],
         device: torch.device,
@@ -45,7 +46,7 @@ class BundledModule(DropIn):
                 trajectory.timesteps,
             )
         )
-        self.manifest, self.device = manifest, device
+        self.folder, self.manifest, self.device = folder, manifest, device
         self.config = _Config(manifest.model.config)
         self.dtype = dtype_of(manifest.model.dtype)
         self.training = False

@@ -6,15 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from fouriercache.errors import GoldenError
-from fouriercache.program import Program
-from fouriercache.runtime.module import OptimizedModule
 from fouriercache.testing.golden import Golden, read_golden
 from fouriercache.testing.mismatch import GraphMismatch, describe, differences
-from fouriercache.testing.record import golden_of
+from fouriercache.testing.record import Subject, golden_of
 
 
 def assert_graph_matches(
-    subject: OptimizedModule | Program | str | Path,
+    subject: Subject,
     path: str | Path,
     *,
     update: bool = False,
@@ -28,8 +26,8 @@ def assert_graph_matches(
     a model can change with torch.
 
     Args:
-        subject: an optimised module, whose last capture is compared, one program of it, or the folder of an exported
-            bundle: of that, the ONNX graphs, the weights and the facts of TensorRT plans are compared.
+        subject: an optimised module, whose last capture is compared, one program of it, or an exported bundle,
+            loaded or by its folder: of that, the ONNX graphs, the weights and the facts of TensorRT plans are compared.
         path: the golden file.
         update: write the file instead, if it is missing or says otherwise.
         spec: how `fouriercache check` builds the model again, see there; an update keeps what the file says.

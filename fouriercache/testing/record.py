@@ -13,6 +13,7 @@ from pathlib import Path
 from fouriercache.cost import ModeCost, bytes_kept, cost_of, cost_of_calls, hinted
 from fouriercache.errors import GoldenError
 from fouriercache.program import NoMatch, Program, Site, tensor_of
+from fouriercache.runtime.bundled import BundledModule
 from fouriercache.runtime.module import OptimizedModule
 from fouriercache.testing.bundles import golden_of_bundle
 from fouriercache.testing.fold import fold_program
@@ -25,8 +26,12 @@ _DIGITS = 16
 """Hexadecimal digits of a digest: enough to tell graphs apart that nobody made to collide."""
 
 
-def golden_of(subject: OptimizedModule | Program | str | Path, spec: str | None = None) -> Golden:
-    """Record the graphs of an optimised module's last capture, one program, or the bundle in a folder.
+Subject = OptimizedModule | Program | BundledModule | str | Path
+"""What has a golden: a string or path is the folder of a bundle."""
+
+
+def golden_of(subject: Subject, spec: str | None = None) -> Golden:
+    """Record the graphs of an optimised module's last capture, one program, or a bundle, loaded or in its folder.
 
     Args:
         spec: how `fouriercache check` builds the model again: "demo", "dit-xl-2", "package.module:function".
@@ -38,6 +43,8 @@ def golden_of(subject: OptimizedModule | Program | str | Path, spec: str | None 
     """
     if isinstance(subject, str | Path):
         return golden_of_bundle(Path(subject))
+    if isinstance(subject, BundledModule):
+        return golden_of_bundle(subject.folder)
     if not isinstance(subject, OptimizedModule | Program):
         raise GoldenError(
             f"a {type(subject).__name__} has no rewritten graphs.\n"

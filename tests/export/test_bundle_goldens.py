@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import fouriercache as fc
 from fouriercache import cli
 from fouriercache.bundle.folder import read_folder
 from fouriercache.bundle.manifest import Manifest
@@ -30,6 +31,7 @@ def test_a_golden_of_a_bundle_holds_and_is_read_back(bundle: Path, tmp_path: Pat
     path = tmp_path / "bundle.txt"
     assert assert_graph_matches(bundle, path, update=True)
     assert not assert_graph_matches(str(bundle), path)
+    assert not assert_graph_matches(fc.load(bundle), path)
     assert read_golden(path).text() == path.read_text()
 
 
