@@ -24,7 +24,7 @@ help:
 	@echo "make docs      build docs/_build/ and run the examples in it"
 	@echo "make clean     remove .venv and all that was built"
 
-demo: .venv/installed-core
+demo: .venv/installed-onnx,rtx
 	.venv/bin/fouriercache demo --out demo_output
 
 # Capturing models is most of the tests' time and runs on one core, so two processes with a thread each share the files.

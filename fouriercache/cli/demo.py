@@ -11,9 +11,10 @@ from fouriercache.cli.exits import CHECK_FAILED
 from fouriercache.cli.options import DryRun, Json, Seed, Steps, examples
 from fouriercache.cli.speak import Bars, complain, say, show, show_json
 from fouriercache.report.console import draw_plan, draw_runs
-from fouriercache.report.demo import PREPARING, choose_settings, estimate_seconds, run_demo
+from fouriercache.report.demo import PREPARING, SHIPPING, choose_settings, estimate_seconds, run_demo
 from fouriercache.report.figures import format_seconds
 from fouriercache.report.files import prepare_folder, write_report
+from fouriercache.report.shipping import can_ship
 
 EXAMPLES = examples(
     ("demo --dry-run", "what would run, and for how long"),
@@ -49,14 +50,17 @@ def demo(
         return
     say(f"{len(plan)} loops of {steps} steps: about {format_seconds(seconds)} of sampling, plus capture.")
     command = ["fouriercache", "demo", "--out", str(out), "--steps", str(steps), "--seed", str(seed)]
-    with Bars([PREPARING, *(label for label, _ in plan)], steps) as bars:
-        report = run_demo(steps=steps, seed=seed, command=command, notice=bars.show)
+    bundle = out / "bundle" if can_ship() else None
+    last = [SHIPPING] if bundle is not None else []
+    with Bars([PREPARING, *(label for label, _ in plan), *last], steps) as bars:
+        report = run_demo(steps=steps, seed=seed, command=command, notice=bars.show, bundle=bundle)
     page = write_report(report, out)
     if as_json:
         show_json(report.as_dict())
     else:
         show(draw_runs(report))
     say(f"Wrote {page}")
+    say(f"Wrote {bundle}" if bundle is not None else "No bundle was written: pip install 'fouriercache[onnx]' exports.")
     if not all(check.passed for check in report.checks):
         complain("A check failed; see above and the report.")
         raise typer.Exit(CHECK_FAILED)

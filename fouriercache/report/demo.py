@@ -6,6 +6,7 @@ import math
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -18,6 +19,7 @@ from fouriercache.report.environment import describe_environment
 from fouriercache.report.facts import collect_facts
 from fouriercache.report.images import to_pixels
 from fouriercache.report.sampling import Request, SamplingLoop, relative_error, take_turns
+from fouriercache.report.shipping import ship
 from fouriercache.runtime.module import OptimizedModule
 from fouriercache.schedules import Table
 
@@ -26,6 +28,7 @@ _ORDER = 2
 SITES = ("branch", "stack")
 _ORIGINAL = "no cache"
 PREPARING = "capture and warm up"
+SHIPPING = "export, and run in ONNX Runtime"
 
 _ROUNDING = 1e-5
 """Prepared timesteps are embedded in one batch, which rounds other than one by one: float32, a few units a layer."""
@@ -77,7 +80,13 @@ def choose_settings(steps: int) -> tuple[Setting, ...]:
 
 
 def run_demo(
-    *, steps: int, seed: int, command: Sequence[str], notice: _Notice, settings: Sequence[Setting] | None = None
+    *,
+    steps: int,
+    seed: int,
+    command: Sequence[str],
+    notice: _Notice,
+    settings: Sequence[Setting] | None = None,
+    bundle: Path | None = None,
 ) -> DemoReport:
     """Sample one image of each class with every setting, and report what came out.
 
@@ -87,6 +96,8 @@ def run_demo(
         command: the words that run this demo again.
         notice: told of progress.
         settings: what to compare with the uncached loop; by default `choose_settings(steps)`.
+        bundle: folder to export the last of the settings to, whose loop is then run in ONNX Runtime, too; None exports
+            nothing.
     """
     settings = choose_settings(steps) if settings is None else settings
     model = load_demo_model()
@@ -111,16 +122,22 @@ def run_demo(
     runs = [_describe_run(None, loops[0], loops[0], 0)]
     for setting, fast, loop in zip(settings, modules, loops[1:], strict=True):
         runs.append(_describe_run(setting, loop, loops[0], fast.cache_bytes))
+    shipped, compared = None, tuple[Check, ...]()
+    if bundle is not None:
+        notice(SHIPPING, 0, 1)
+        shipped, compared = ship(modules[-1], labels[-1], request, loops[-1], bundle)
+        notice(SHIPPING, 1, 1)
     return DemoReport(
         runs=tuple(runs),
         graphs=tuple(graphs.values()),
-        checks=(exact, check_start(runs), check_finite(runs)),
+        checks=(exact, check_start(runs), check_finite(runs), *compared),
         class_names=CLASS_NAMES,
         environment=describe_environment() | {"Backend": "eager, float32"},
         seed=seed,
         guidance=GUIDANCE,
         scheduler="DDIM",
         command=shlex.join(command),
+        shipped=shipped,
     )
 
 

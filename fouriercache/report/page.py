@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from fouriercache.report.data import DemoReport, DemoRun
-from fouriercache.report.figures import format_percent, format_ratio, format_seconds, format_speedup
+from fouriercache.report.data import DemoReport, DemoRun, Shipped
+from fouriercache.report.figures import format_bytes, format_percent, format_ratio, format_seconds, format_speedup
 from fouriercache.report.images import DIFFERENCE_GAIN
 from fouriercache.report.plots import error_against_speed, error_along_the_way, series_colours
 from fouriercache.report.views import (
@@ -70,6 +71,7 @@ def render_page(report: DemoReport) -> str:
         slow_labels=[run.label for run in report.cached if report.time_ratio(run) >= 1],
         site_tables=build_site_tables(report),
         refusals=list(dict.fromkeys(refusal for graph in report.graphs for refusal in graph.refusals)),
+        **_describe_shipped(report.shipped),
         grid=next((graph.grid for graph in report.graphs if graph.grid is not None), None),
         graphs=[
             {
@@ -81,6 +83,19 @@ def render_page(report: DemoReport) -> str:
             for graph in report.graphs
         ],
     )
+
+
+def _describe_shipped(shipped: Shipped | None) -> dict[str, Any]:
+    """The words and sizes of the section on what ships."""
+    if shipped is None:
+        return {}
+    return {
+        "shipped_weights": format_bytes(shipped.weight_bytes),
+        "shipped_seconds": format_seconds(shipped.seconds),
+        "shipped_error": f"{shipped.error:.1e}",
+        "shipped_graphs": [(name, format_bytes(size)) for name, size in shipped.graphs],
+        "shipped_plans": [(plan, format_bytes(plan.bytes)) for plan in shipped.plans],
+    }
 
 
 def _resource(name: str) -> str:

@@ -5,7 +5,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fouriercache.report.data import Check, DemoReport, DemoRun, GraphFacts, Grid, ModeRow, Refusal, SiteRow
+from fouriercache.report.data import (
+    Check,
+    DemoReport,
+    DemoRun,
+    GraphFacts,
+    Grid,
+    ModeRow,
+    PlanRow,
+    Refusal,
+    Shipped,
+    SiteRow,
+)
 
 NAMES = ("sphere", "ring", "star")
 STEPS = 12
@@ -78,7 +89,7 @@ def make_graph(method: str, site: str) -> GraphFacts:
     )
 
 
-def make_report(*, passed: bool = True, cached: bool = True) -> DemoReport:
+def make_report(*, passed: bool = True, cached: bool = True, shipped: bool = True) -> DemoReport:
     uncached = DemoRun(
         method="no cache",
         setting="",
@@ -107,4 +118,19 @@ def make_report(*, passed: bool = True, cached: bool = True) -> DemoReport:
         guidance=1.5,
         scheduler="DDIM",
         command="fouriercache demo --out demo_output --seed 7",
+        shipped=Shipped(
+            label="TaylorSeer N=4, stack",
+            folder="bundle",
+            graphs=(("compute.onnx", 120_000), ("reuse.onnx", 9_000)),
+            weight_bytes=4_000_000,
+            seconds=2.5,
+            error=3.2e-6,
+            target="tensorrt:sm89",
+            plans=(
+                PlanRow("sm89.reuse.moving.plan", 30_000, 20_000, 2, 0, capturable=True),
+                PlanRow("sm89.step.plan", 50_000, None, None, None, None),
+            ),
+        )
+        if shipped
+        else None,
     )
