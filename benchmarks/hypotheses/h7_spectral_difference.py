@@ -15,6 +15,8 @@ from .pairs import Ratio, paired_ratio
 from .thresholds import tuned
 
 COMPUTED = 10
+SEA, POLYNOMIAL = "modulated input, SEA-filtered", "modulated input, calibrated polynomial"
+TABLE = "calibrated step table"
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,8 @@ def find(lab: Lab) -> Finding:
     same = fc.Polynomial((1.0, 0.0))
     triggers: tuple[tuple[str, bool, Indicator, fc.Polynomial], ...] = (
         ("modulated input, bare", False, fc.Modulated(), same),
-        ("modulated input, calibrated polynomial", False, fc.Modulated(), calibrated_polynomial(lab)),
-        ("modulated input, SEA-filtered", True, fc.Filtered(2.0, noise_of_demo()), same),
+        (POLYNOMIAL, False, fc.Modulated(), calibrated_polynomial(lab)),
+        (SEA, True, fc.Filtered(2.0, noise_of_demo()), same),
         ("modulated input, low band", True, fc.BandLimited(0.25), same),
     )
     rows = []
@@ -41,7 +43,7 @@ def find(lab: Lab) -> Finding:
             rows.append(_Row(trigger, words, is_spectral, True, adaptive(lab, indicator, rescale, predictor)))
         for name, steps in (
             ("even steps", uniform(lab.steps, COMPUTED)),
-            ("calibrated step table", calibrated_table(COMPUTED, lab.steps)),
+            (TABLE, calibrated_table(COMPUTED, lab.steps)),
         ):
             fixed = fc.Method("fixed", "stack", fc.Table(steps), predictor)
             rows.append(_Row(name, words, False, False, lab.measure(fixed)))
@@ -55,7 +57,10 @@ def find(lab: Lab) -> Finding:
         decided_by=(
             f"Best spectral trigger against the best adaptive one without a transform: {winner.trigger} has {best} "
             f"times the error of {control.trigger} (driving {winner.predictor}, {winner.trial.computed:.1f} and "
-            f"{control.trial.computed:.1f} computed steps)."
+            f"{control.trial.computed:.1f} computed steps). SeaCache's filter against the calibrated polynomial: "
+            f"{_filter_to_polynomial(rows, 'reuse')} driving reuse, {_filter_to_polynomial(rows, 'Newton(2)')} driving "
+            f"Newton(2). The calibrated step table has {_table_to(winner, rows)} times the error of the best spectral "
+            "trigger."
         ),
         tables=[_table(rows)],
         notes=[
@@ -80,6 +85,16 @@ def _duel(rows: list[_Row], predictor: str) -> tuple[Ratio, _Row, _Row]:
     spectral = min((row for row in mine if row.is_spectral), key=lambda row: row.trial.mean)
     plain = min((row for row in mine if not row.is_spectral), key=lambda row: row.trial.mean)
     return paired_ratio(spectral.trial.errors, plain.trial.errors), spectral, plain
+
+
+def _filter_to_polynomial(rows: list[_Row], predictor: str) -> Ratio:
+    by_trigger = {row.trigger: row.trial for row in rows if row.predictor == predictor}
+    return paired_ratio(by_trigger[SEA].errors, by_trigger[POLYNOMIAL].errors)
+
+
+def _table_to(winner: _Row, rows: list[_Row]) -> Ratio:
+    tables = [row for row in rows if row.trigger == TABLE and row.predictor == winner.predictor]
+    return paired_ratio(tables[0].trial.errors, winner.trial.errors)
 
 
 def _table(rows: list[_Row]) -> Table:

@@ -48,17 +48,20 @@ def calibrated_polynomial(lab: Lab) -> fc.Polynomial:
     return replace(polynomial, outside="clamp")
 
 
-def fitted_scalars(lab: Lab, site: str, steps: tuple[int, ...], edges: tuple[float, ...]) -> fc.Calibrated:
+def fitted_scalars(
+    lab: Lab, site: str, steps: tuple[int, ...], edges: tuple[float, ...], *, keep_energy: bool = False
+) -> fc.Calibrated:
     """Scalars for every predicted step, fitted to features of the calibration images along the cached trajectory.
 
     They start from, and lean on, the polynomial of degree 2.
     """
     base = fc.Method("fit", site, fc.Table(steps), fc.Newton(2))
-    key = f"scalars {site} {len(edges) + 1} {lab.steps} {'-'.join(map(str, steps))}.json"
+    energy = " energy" if keep_energy else ""
+    key = f"scalars{energy} {site} {len(edges) + 1} {lab.steps} {'-'.join(map(str, steps))}.json"
     path = lab.folder / key
     if not path.is_file():
         lab.begin(f"  fit of {len(edges) + 1} bands, {site}")
-        fit = fc.Fit(edges=edges)
+        fit = fc.Fit(edges=edges, keep_energy=keep_energy)
         loop = Loop(lab.model, form_of(base, fit), _calibration_set(lab.steps), lab.steps, {})
         scalars = fit_scalars(lab.model, base, loop, steps, fit)
         write_whole(path, json.dumps({"rows": scalars.rows, "commit": package_commit()}))

@@ -51,9 +51,9 @@ class Images:
 
 
 HELD_OUT = Images(seeds=(7_001,))
-"""What hypotheses are measured on."""
+"""What hypotheses and presets are measured on."""
 MORE = Images(seeds=(7_001, 7_002))
-"""What the own method and the presets are measured on; those of `HELD_OUT` come first."""
+"""What the own method is measured on; those of `HELD_OUT` come first."""
 CALIBRATION = Images(seeds=(3_001,), classes=tuple(range(8)))
 UNSEEN = Images(seeds=(7_001, 7_002, 7_003, 7_004), classes=(8, 9))
 """Of the two classes alone that are in no calibration image."""

@@ -66,16 +66,22 @@ def find(lab: Lab) -> Finding:
         for c in contests
     )
     is_met = all(contest.is_met for contest in contests)
+    elsewhere = robustness_table(lab, contests)
+    worst = [max((row for row in elsewhere.rows if row[0] == m), key=lambda row: row[-1].mean) for m in INTERVALS]
+    farthest = ", ".join(f"{row[-1]} at {row[0]} ({row[1]})" for row in worst)
     return Finding(
         name="Tuned",
         claim="the library's own method meets its bar",
         built="preset `Tuned`: one residual of the stack, `Newton(2)`, a calibrated step table",
         verdict="adopted" if is_met else "refuted",
-        decided_by=f"{words[0].upper()}{words[1:]}.",
+        decided_by=(
+            f"{words[0].upper()}{words[1:]}. The largest ratio on other guidance weights and on classes never "
+            f"calibrated on: {farthest}."
+        ),
         tables=[
             bar_table(contests),
             ladder_table(lab, contests),
-            robustness_table(lab, contests),
+            elsewhere,
             neighbour_table(lab, contests),
         ],
     )

@@ -76,7 +76,7 @@ def _about(lab: Lab) -> str:
         f"The model is the shipped class-conditional DiT, {lab.steps} steps of DDIM, guidance {images.guidance:g}. "
         f"Errors are relative L2 distances of final images to the uncached ones, means over held-out images: "
         f"{images.count} of {len(images.seeds)} noise seed for a hypothesis, {lab.more.count} of {len(lab.more.seeds)} "
-        f"for the library's own method and the presets, each of {len(images.classes)} classes (calibration saw "
+        f"for the library's own method, each of {len(images.classes)} classes (calibration saw "
         f"{len(CALIBRATION.classes)} of the classes, and other seeds). Ratios are geometric means over pairs of "
         "images, with 95 % confidence intervals by Student's t; *surely* means that the whole interval lies on one "
         "side of 1. One small model in pixel space: expect signs, not sizes, to carry over."

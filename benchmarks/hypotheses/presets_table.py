@@ -83,13 +83,13 @@ def measure_presets(lab: Lab) -> tuple[Table, Mapping[str, Table]]:
     """Return the table of all presets, and each preset's own rows with the uncached one's."""
     settings = settings_of(lab)
     judge = load_judge()
-    reference = lab.uncached(lab.more)
+    reference = lab.uncached(lab.held_out)
     of_reference = Statistics.of(judge.measure(reference)[0])
     rows: list[tuple[Any, ...]] = [
         ("none", "-", "-", lab.steps, 1.0, 1.0, 0.0, 0.0, frechet_distance(of_reference, judge.reference), 0.0)
     ]
-    for setting, (flops, seconds) in zip(settings, _costs(lab, settings), strict=True):
-        trial = lab.measure(setting.method, lab.more)
+    trials = [lab.measure(setting.method) for setting in settings]
+    for setting, trial, (flops, seconds) in zip(settings, trials, _costs(lab, settings), strict=True):
         statistics = Statistics.of(judge.measure(trial.images())[0])
         rows.append(
             (
@@ -106,12 +106,12 @@ def measure_presets(lab: Lab) -> tuple[Table, Mapping[str, Table]]:
             )
         )
     caption = (
-        f"{lab.more.count} held-out images, {lab.steps} steps of DDIM. FLOPs (of matrix products, convolutions and "
+        f"{lab.held_out.count} held-out images, {lab.steps} steps of DDIM. FLOPs (of matrix products, convolutions and "
         "attention, counted as torch runs them) and time are shares of the uncached loop's; the loops were timed in "
         f"one process on {_IMAGES} images, taking turns. Error: relative L2 distance of the final image to the "
         "uncached one. Frechet distance: in the judge's features, to the uncached images of the same seeds and to real "
-        f"images; of {lab.more.count} images it is biased upwards, so compare it within the table alone. "
-        "Thresholds were set on the calibration images."
+        f"images; of {lab.held_out.count} images it is biased upwards, so compare it within the table alone. "
+        "Thresholds were set on the calibration images. A dash has not been measured yet."
     )
     headings = (
         "method", "options", "sites", "computed", "FLOPs", "time", "error", "Frechet distance", "to real images",
@@ -125,7 +125,7 @@ def measure_presets(lab: Lab) -> tuple[Table, Mapping[str, Table]]:
     return whole, own
 
 
-def _costs(lab: Lab, settings: Sequence[Setting]) -> list[tuple[float, float]]:
+def _costs(lab: Lab, settings: Sequence[Setting]) -> list[tuple[float | None, float | None]]:
     """FLOPs and time of each method's loop over the uncached one's: as torch counts what runs, and as loops take turns.
 
     The FLOPs are counted where every kind of step is run for the first time, the time after that.
@@ -133,6 +133,8 @@ def _costs(lab: Lab, settings: Sequence[Setting]) -> list[tuple[float, float]]:
     path = lab.folder / f"costs {lab.steps}.json"
     known = json.loads(path.read_text()) if path.is_file() else {}
     if any(repr(setting.method) not in known for setting in settings):
+        if lab.only_kept:
+            return [(None, None)] * len(settings)
         lab.begin(f"  timed loops, {len(settings)} methods in turns")
         request = Request.draw(classes=_IMAGES, seed=0, steps=lab.steps, guidance=demo.GUIDANCE)
         loops, flops = [SamplingLoop(lab.model, request)], [_count(lab.model, request)]
@@ -147,7 +149,7 @@ def _costs(lab: Lab, settings: Sequence[Setting]) -> list[tuple[float, float]]:
         found = zip(settings, flops[1:], loops[1:], strict=True)
         known = {repr(s.method): (count / flops[0], loop.seconds / loops[0].seconds) for s, count, loop in found}
         write_whole(path, json.dumps(known))
-    return [known[repr(setting.method)] for setting in settings]
+    return [tuple(known[repr(setting.method)]) for setting in settings]
 
 
 def _count(module: nn.Module, request: Request) -> int:
