@@ -106,7 +106,14 @@ def summarize(rows: Mapping[str, Mapping[str, Any]]) -> Result:
         Check("captured classes that differ by more than 1e-6", len(good) - len(exact), 0),
         Check("largest share of block FLOPs left, %", max((row.get("left", 0.0) for row in good), default=0.0), 3.0),
     ]
-    settings = {"classes": len(ordered), "captured": len(good), "blocks in each list": 2, "steps": STEPS}
+    missing = [name for name in zoo.EXAMPLES if name not in rows]
+    settings = {
+        "classes": len(ordered),
+        "captured": len(good),
+        "blocks in each list": 2,
+        "steps": STEPS,
+        "not measured": f"{len(missing)} ({' '.join(missing)})" if missing else 0,
+    }
     return Result("zoo", "The zoo", ABOUT, settings, COLUMNS, ordered, checks)
 
 

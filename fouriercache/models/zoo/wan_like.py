@@ -75,7 +75,10 @@ EXAMPLES = (
     Example(
         "WanVACETransformer3DModel",
         lambda depth: _wan(2 * depth) | {"vace_layers": [0, 2][:depth], "vace_in_channels": 8},
-        lambda: _latents() | {"control_hidden_states": noise(BATCH, 8, 2, 8, 8)},
+        lambda: (
+            _latents()
+            | {"hidden_states": noise(BATCH, 4, 2, 16, 16), "control_hidden_states": noise(BATCH, 8, 2, 16, 16)}
+        ),
     ),
     Example(
         "AnyFlowTransformer3DModel",
