@@ -68,10 +68,6 @@ clean:
 	$(PYTHON) -m venv .venv
 
 # One stamp for each set of packages: what the demo needs is less than what the tests need.
-.venv/installed-core: pyproject.toml constraints.txt | .venv/bin/python
-	$(INSTALL) .
-	@touch $@
-
 .venv/installed-%: pyproject.toml constraints.txt | .venv/bin/python
 	$(INSTALL) ".[$*]"
 	@touch $@
