@@ -2,8 +2,9 @@
 
 PYTHON ?= python3
 TEST_ARGS ?=
-# What is exported is run, and plans are built, wherever the tests are; types are checked with what those bring.
-CHECKS = .venv/installed-dev,onnx,rtx
+# What is exported is run, plans are built, and peers are compared with, wherever the tests are; types are checked with
+# what those bring.
+CHECKS = .venv/installed-dev,onnx,rtx,bench
 INSTALL = .venv/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 
 # Everything here runs on what is in the repository; no model is ever downloaded.

@@ -5,6 +5,7 @@ The goldens pin one setting each; here are others, at the ends of what can be se
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import factorial
 from typing import Any
@@ -17,14 +18,15 @@ from tests.tiny import ROUNDING, BruteForce, denoise, distance, tiny_dit
 
 
 @dataclass
-class Rule:
+class Rule(ABC):
     """When to compute, by step index i = T - 1 ... 0, and whether to extrapolate."""
 
     num_steps: int
     interval: int
 
+    @abstractmethod
     def is_full(self, i: int, since_full: int) -> bool:
-        raise NotImplementedError
+        """Whether step i is computed, `since_full` steps after the last that was."""
 
 
 class ForaRule(Rule):

@@ -59,10 +59,9 @@ def test_the_page_shows_every_row(found: tuple[dict[str, Any], str]):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("found", ["loop"], indirect=True)
 def test_loops_of_one_method_give_one_result_whoever_caches(found: tuple[dict[str, Any], str]):
     written, _ = found
-    if written["benchmark"] != "loop":
-        pytest.skip("about whole loops")
     errors = {row["name"]: row["error"] for row in written["rows"]}
     computed = {row["name"]: row["computed"] for row in written["rows"]}
     close = pytest.approx  # of 1e-2: rounding of single steps is some 1e-6 of the latents

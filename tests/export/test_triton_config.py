@@ -48,7 +48,7 @@ def test_what_triton_keeps_for_a_sequence_starts_as_zeros_of_its_shape():
 
 
 def test_the_tensorrt_provider_of_onnx_runtime_takes_its_options_as_words():
-    options = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": "/tmp/engines"}
+    options = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": "engines"}
     found = parse_config(model_config("dit", "onnxruntime", [X], [Y], accelerator=options))
     (accelerator,) = found.optimization.execution_accelerators.gpu_execution_accelerator
     assert accelerator.name == "tensorrt"
