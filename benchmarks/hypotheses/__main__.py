@@ -1,7 +1,8 @@
 """Measure every hypothesis on the shipped model and write docs/evidence.md.
 
 PYTHONPATH=benchmarks python -m hypotheses            # everything; what has been measured before is read again
-PYTHONPATH=benchmarks python -m hypotheses --only H2  # some hypotheses, printed and not written
+PYTHONPATH=benchmarks python -m hypotheses --only H2  # some of it, printed and not written
+PYTHONPATH=benchmarks python -m hypotheses --only H2 --write  # some of it; what was written before keeps the rest
 PYTHONPATH=benchmarks python -m hypotheses --kept     # write the page from what was measured before, sampling nothing
 PYTHONPATH=benchmarks python -m hypotheses --fresh    # forget what was measured before
 """
@@ -13,6 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -31,7 +33,7 @@ from . import (
 )
 from .finding import Finding, Table
 from .lab import HELD_OUT, MORE, ROOT, Images, Lab, NotMeasuredError
-from .page import write_method_rows, write_page, write_results
+from .page import Found, read_results, write_method_rows, write_page, write_results
 from .presets_table import measure_presets
 
 FINDERS: Mapping[str, Callable[[Lab], Finding]] = {
@@ -52,24 +54,26 @@ QUICK = Images(seeds=(1,), classes=tuple(range(5)))
 
 
 def _find(name: str, lab: Lab) -> Finding:
+    lab.take_commits()
     try:
-        return FINDERS[name](lab)
+        return replace(FINDERS[name](lab), commits=lab.take_commits())
     except NotMeasuredError as missing:
         claim = (sys.modules[FINDERS[name].__module__].__doc__ or "").partition(": ")[2].strip(".")
         return Finding(name, claim, "-", "open", f"Not measured yet: {missing}.")
 
 
-def _presets(lab: Lab) -> tuple[Table | None, Mapping[str, Table]]:
+def _presets(lab: Lab) -> Table | None:
     try:
         return measure_presets(lab)
     except NotMeasuredError:
-        return None, {}
+        return None
 
 
 def main() -> None:
     """Read the options, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="*", choices=[*FINDERS, "presets"], help="these alone: prints, writes nothing")
+    parser.add_argument("--only", nargs="*", choices=[*FINDERS, "presets"], help="these alone; they are printed")
+    parser.add_argument("--write", action="store_true", help="with --only: put them in the place of what --out has")
     parser.add_argument("--quick", action="store_true", help="few images and steps: no number means anything")
     parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
     parser.add_argument("--kept", action="store_true", help="measure nothing: write what is known from earlier runs")
@@ -84,20 +88,24 @@ def main() -> None:
     images, more, steps = (QUICK, QUICK, 16) if asked.quick else (HELD_OUT, MORE, 50)
     lab = Lab(asked.work, steps=steps, images=images, more=more, notice=lambda text: console.print(text, style="dim"))
     lab.only_kept = asked.kept
-    names = asked.only or [*FINDERS, "presets"]
+    names = [*FINDERS, "presets"] if asked.only is None else asked.only
     began, findings = time.perf_counter(), list[Finding]()
     for number, name in enumerate(names, 1):
         console.print(f"{name} ({number} of {len(names)}, {(time.perf_counter() - began) / 60:.0f} minutes)")
         if name in FINDERS:
             findings.append(_find(name, lab))
-    presets, own = _presets(lab) if "presets" in names else (None, {})
-    if asked.only:
+    lab.take_commits()
+    presets = _presets(lab) if "presets" in names else None
+    found = Found(findings, presets, lab.take_commits() if presets else "")
+    if asked.only is not None:
         shown = [finding.markdown() for finding in findings] + ([presets.markdown()] if presets else [])
         sys.stdout.write("\n\n".join(shown) + "\n")
-        return
-    write_page(asked.docs, findings, presets, lab)
-    write_method_rows(asked.docs, own)
-    write_results(asked.out, findings, presets, lab)
+        if not asked.write:
+            return
+        found = read_results(asked.out).with_newer(found)
+    write_page(asked.docs, found, lab)
+    write_method_rows(asked.docs, found)
+    write_results(asked.out, found, lab)
     console.print(f"wrote {asked.docs / 'evidence.md'} and {asked.out / 'evidence.json'}")
 
 

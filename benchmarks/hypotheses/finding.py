@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from .pairs import Ratio
@@ -21,13 +21,38 @@ class Table:
     formats: Mapping[str, str] = field(default_factory=dict)
 
     def markdown(self) -> str:
-        """The table in Markdown."""
+        """The table in Markdown, under its caption."""
+        return f"{self.caption}\n\n{self.bare()}"
+
+    def bare(self) -> str:
+        """The table in Markdown, without its caption."""
         lines = [_line(self.headings), _line("--:" if h in self.formats else ":--" for h in self.headings)]
         for row in self.rows:
             lines.append(
-                _line(write_cell(value, self.formats.get(h, "")) for h, value in zip(self.headings, row, strict=True))
+                _line(_write_cell(value, self.formats.get(h, "")) for h, value in zip(self.headings, row, strict=True))
             )
-        return f"{self.caption}\n\n" + "\n".join(lines)
+        return "\n".join(lines)
+
+    def of(self, heading: str, *words: str) -> Table:
+        """The rows that have one of `words` in the column `heading`.
+
+        Raises:
+            ValueError: there is none.
+        """
+        column = self.headings.index(heading)
+        rows = tuple(row for row in self.rows if row[column] in words)
+        if not rows:
+            raise ValueError(f"no row has one of {words} under {heading!r}")
+        return replace(self, rows=rows)
+
+    def without(self, heading: str) -> Table:
+        """The table without one of its columns."""
+        column = self.headings.index(heading)
+
+        def cut(row: tuple[Any, ...]) -> tuple[Any, ...]:
+            return (*row[:column], *row[column + 1 :])
+
+        return replace(self, headings=cut(self.headings), rows=tuple(map(cut, self.rows)))
 
 
 Series = tuple[str, Sequence[float], Sequence[float]]
@@ -53,7 +78,7 @@ class Finding:
     Attributes:
         name: "H3", say. claim: the hypothesis in a sentence. built: what in the package it was tested with.
         decided_by: the comparison that decided, in words with its number.
-        pictures: plots, drawn when the page is written.
+        pictures: plots, drawn when the page is written. commits: of the package, on which its runs were made.
     """
 
     name: str
@@ -64,6 +89,7 @@ class Finding:
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
     notes: Sequence[str] = ()
+    commits: str = ""
 
     def markdown(self) -> str:
         """The hypothesis' section of the page."""
@@ -95,7 +121,7 @@ def _line(cells: Any) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def write_cell(value: Any, form: str) -> str:
+def _write_cell(value: Any, form: str) -> str:
     if value is None:
         return "-"
     return str(value) if isinstance(value, str | Ratio) or not form else format(value, form)

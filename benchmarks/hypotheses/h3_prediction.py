@@ -92,8 +92,6 @@ def _rows(lab: Lab, site: str, name: str, steps: tuple[int, ...]) -> list[_Row]:
         series = fc.TemporalFourier(4)
         rows.append(row("frequencies in time", "Fourier series of the history", series, reused.trial))
         rows.append(row("frequencies in time", "complex exponentials (Prony), order 2", fc.Prony(2), plain.trial))
-    if name == "even":
-        return rows
     one = row("fitted scalars", "fitted, no bands", fitted_scalars(lab, site, steps, ()), None)
     rows.append(one)
     rows.append(row("fitted scalars", "fitted, 4 bands", fitted_scalars(lab, site, steps, EDGES), one.trial))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -194,9 +195,20 @@ class Lab:
         errors = relative_errors(load_file(path)["images"], self.uncached(images))
         return Trial(tuple(errors), steps, 0, path)
 
-    def commits(self) -> list[str]:
-        """The package's commits on which the runs that are read here were made."""
-        return sorted(self._commits)
+    def output_changes(self) -> list[float]:
+        """Relative L1 changes of the uncached model's output from step to step, over the first batch of `held_out`."""
+        outputs: list[Tensor] = []
+        hook = self.model.register_forward_hook(lambda _, __, output: outputs.append(output.sample))
+        try:
+            self._sample(self.model, *self.held_out.batches()[0], self.held_out)
+        finally:
+            hook.remove()
+        return [float((new - old).abs().mean() / old.abs().mean()) for old, new in pairwise(outputs)]
+
+    def take_commits(self) -> str:
+        """Return the package's commits on which the runs were made that have been read since this was last asked."""
+        commits, self._commits = self._commits or {package_commit()}, set()
+        return ", ".join(sorted(commits))
 
     def _sample(self, module: Any, labels: Tensor, noise: Tensor, images: Images) -> Tensor:
         return demo.sample(

@@ -1,26 +1,59 @@
-"""docs/evidence.md: verdicts, then a section for each hypothesis; the same as JSON; rows for the methods' pages."""
+"""docs/evidence.md: verdicts, then a section for each hypothesis; the same as JSON; rows for the methods' pages.
+
+The JSON holds all that the page shows, so some hypotheses can be measured anew and the others taken from it.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from results import provenance
 
-from .finding import Finding, Table
+from .finding import Finding, Picture, Table
 from .lab import CALIBRATION, Lab
 from .pairs import Ratio
 from .pictures import draw_pictures
-from .presets_table import rows_for_page
+
+_PAGES = {
+    "calibrated": ("H3", "kind", ("control", "fitted scalars")),
+    "prony": ("H3", "predictor", ("order 2", "complex exponentials (Prony), order 2")),
+    "triggers": ("H7", "drives", ("Newton(2)",)),
+}
+"""Pages of methods that are no presets: the finding whose first table has their rows, and which rows those are."""
 
 WRITTEN = "<!-- Written by `make evidence`. Do not edit. -->"
 
 
-def write_page(docs: Path, findings: Sequence[Finding], presets: Table | None, lab: Lab) -> None:
+@dataclass(frozen=True)
+class Found:
+    """All that the page shows: every hypothesis, the table of the presets, and the package's commits of its runs."""
+
+    findings: Sequence[Finding]
+    presets: Table | None = None
+    presets_commits: str = ""
+
+    def with_newer(self, newer: Found) -> Found:
+        """Return this with what `newer` has in the place of its own.
+
+        Raises:
+            ValueError: `newer` has a hypothesis that is not here.
+        """
+        by_name = {finding.name: finding for finding in newer.findings}
+        if unknown := set(by_name) - {finding.name for finding in self.findings}:
+            raise ValueError(f"not among what was measured before: {sorted(unknown)}; measure everything")
+        findings = [by_name.get(finding.name, finding) for finding in self.findings]
+        if newer.presets is None:
+            return replace(self, findings=findings)
+        return replace(newer, findings=findings)
+
+
+def write_page(docs: Path, found: Found, lab: Lab) -> None:
     """Write the page, the verdicts first, and its pictures."""
+    findings, presets = found.findings, found.presets
     docs.mkdir(parents=True, exist_ok=True)
     draw_pictures(docs / "images" / "evidence", findings)
     verdicts = Table(
@@ -30,7 +63,7 @@ def write_page(docs: Path, findings: Sequence[Finding], presets: Table | None, l
         ("", "hypothesis", "verdict", "decided by"),
         tuple((f.name, f.claim, f.verdict, f.decided_by) for f in findings),
     )
-    facts = "\n".join(f"- {key}: {value}" for key, value in facts_of(lab).items())
+    facts = "\n".join(f"- {key}: {value}" for key, value in _facts(found).items())
     parts = [WRITTEN, "# The evidence", _about(lab), "## Verdicts", verdicts.markdown()]
     parts += [finding.markdown() for finding in findings]
     if presets is not None:
@@ -39,33 +72,60 @@ def write_page(docs: Path, findings: Sequence[Finding], presets: Table | None, l
     (docs / "evidence.md").write_text("\n\n".join(parts) + "\n")
 
 
-def write_results(folder: Path, findings: Sequence[Finding], presets: Table | None, lab: Lab) -> None:
+def write_results(folder: Path, found: Found, lab: Lab) -> None:
     """Write evidence.json: every row of every table, and where it comes from."""
-    found = {
+    written = {
         "benchmark": "evidence",
-        **facts_of(lab),
+        **_facts(found),
         "held out": asdict(lab.held_out),
         "more held out": asdict(lab.more),
         "calibration": asdict(CALIBRATION),
-        "findings": [asdict(finding) for finding in findings],
-        "presets": None if presets is None else asdict(presets),
+        **asdict(found),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "evidence.json").write_text(json.dumps(found, indent=1, default=_plain) + "\n")
+    (folder / "evidence.json").write_text(json.dumps(written, indent=1, default=_plain) + "\n")
 
 
-def write_method_rows(docs: Path, own: Mapping[str, Table]) -> None:
-    """Write the rows of each preset where its page includes them."""
+def read_results(folder: Path) -> Found:
+    """Read what `write_results` wrote.
+
+    Raises:
+        FileNotFoundError: nothing was written there.
+        KeyError, TypeError: something else stands there.
+    """
+    known = json.loads((folder / "evidence.json").read_text())
+    presets = known["presets"]
+    return Found(
+        [_finding(one) for one in known["findings"]],
+        None if presets is None else _table(presets),
+        known["presets_commits"],
+    )
+
+
+def write_method_rows(docs: Path, found: Found) -> None:
+    """Write the rows of each method where its page includes them."""
+    tables = {}
+    if found.presets is not None:
+        for name in dict.fromkeys(row[0] for row in found.presets.rows[1:]):  # the first row is the uncached model's
+            own = [row for row in found.presets.rows if row[0] == name]
+            tables[name.lower()] = replace(found.presets, rows=tuple(own)).without("method")
+    by_name = {finding.name: finding for finding in found.findings}
+    for page, (name, heading, words) in _PAGES.items():
+        if name in by_name and by_name[name].tables:
+            tables[page] = by_name[name].tables[0].of(heading, *words)
     folder = docs / "methods" / "measured"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, table in own.items():
-        (folder / f"{name.lower()}.inc").write_text(rows_for_page(table))
+    for page, table in tables.items():
+        (folder / f"{page}.inc").write_text(f"{table.bare()}\n")
 
 
-def facts_of(lab: Lab) -> dict[str, Any]:
+def _facts(found: Found) -> dict[str, str]:
     """Where the numbers come from."""
-    about = {name: value for name, value in provenance().items() if name != "commit"}
-    return {**about, "package at commit of each run": ", ".join(lab.commits())}
+    commits = {finding.name: finding.commits for finding in found.findings}
+    if found.presets is not None:
+        commits["every preset"] = found.presets_commits
+    about = {name: value for name, value in provenance().items() if name not in ("commit", "began")}
+    return {**about, **{f"package at commit of the runs of {name}": value for name, value in commits.items()}}
 
 
 def _about(lab: Lab) -> str:
@@ -81,6 +141,23 @@ def _about(lab: Lab) -> str:
         "images, with 95 % confidence intervals by Student's t; *surely* means that the whole interval lies on one "
         "side of 1. One small model in pixel space: expect signs, not sizes, to carry over."
     )
+
+
+def _finding(known: dict[str, Any]) -> Finding:
+    tables = [_table(table) for table in known["tables"]]
+    pictures = [Picture(**{**one, "series": tuple(map(tuple, one["series"]))}) for one in known["pictures"]]
+    return Finding(**{**known, "tables": tables, "pictures": pictures})
+
+
+def _table(known: dict[str, Any]) -> Table:
+    rows = tuple(tuple(map(_cell, row)) for row in known["rows"])
+    return Table(known["caption"], tuple(known["headings"]), rows, known["formats"])
+
+
+def _cell(known: Any) -> Any:
+    if isinstance(known, dict):
+        return Ratio(**known)
+    return tuple(known) if isinstance(known, list) else known
 
 
 def _plain(value: object) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from fouriercache.models.judge import Statistics, frechet_distance, load_judge
 from fouriercache.presets.registry import PRESETS
 from fouriercache.report.sampling import Request, SamplingLoop, take_turns
 
-from .finding import Table, write_cell
+from .finding import Table
 from .h3_prediction import COMPUTED
 from .ingredients import calibrated_polynomial, calibrated_table, noise_of_demo, write_whole
 from .lab import Lab
@@ -79,8 +79,8 @@ def _at_threshold(lab: Lab, preset: str, build: Callable[[float], fc.Method]) ->
     return Setting(preset, f"threshold {schedule.threshold:.3g}", method)
 
 
-def measure_presets(lab: Lab) -> tuple[Table, Mapping[str, Table]]:
-    """Return the table of all presets, and each preset's own rows with the uncached one's."""
+def measure_presets(lab: Lab) -> Table:
+    """Return the table of all presets, and of the uncached model."""
     settings = settings_of(lab)
     judge = load_judge()
     reference = lab.uncached(lab.held_out)
@@ -117,12 +117,7 @@ def measure_presets(lab: Lab) -> tuple[Table, Mapping[str, Table]]:
         "method", "options", "sites", "computed", "FLOPs", "time", "error", "Frechet distance", "to real images",
         "cache, KiB",
     )  # fmt: skip
-    whole = Table(caption, headings, tuple(rows), FORMATS)
-    own = {
-        name: Table("", headings[1:], tuple(row[1:] for row in rows if row[0] == name), FORMATS)
-        for name in {setting.preset for setting in settings}
-    }
-    return whole, own
+    return Table(caption, headings, tuple(rows), FORMATS)
 
 
 def _costs(lab: Lab, settings: Sequence[Setting]) -> list[tuple[float | None, float | None]]:
@@ -162,11 +157,3 @@ def _count(module: nn.Module, request: Request) -> int:
 def _attention_flops(query: Any, key: Any, value: Any, *_: Tensor, out_shape: Any = None, **__: Any) -> int:
     flops: int = sdpa_flop_count(query, key, value)
     return flops
-
-
-def rows_for_page(table: Table) -> str:
-    """A preset's rows as the page of the method includes them."""
-    lines = [table.headings, [":--" if h not in table.formats else "--:" for h in table.headings]]
-    body = [[write_cell(v, table.formats.get(h, "")) for h, v in zip(table.headings, row, strict=True)]
-            for row in table.rows]  # fmt: skip
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in [*lines, *body]) + "\n"

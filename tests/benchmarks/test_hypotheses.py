@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +14,11 @@ import torch
 from hypotheses import h5_video
 from hypotheses.exchange import Exchange
 from hypotheses.finding import Finding, Picture, Table, judge
+from hypotheses.h7_spectral_difference import steps_by_change
 from hypotheses.h8_noise import fit_exponent, image_spectrum, steps_by_signal
 from hypotheses.lab import CALIBRATION, Images, Lab, relative_errors, uniform
 from hypotheses.own_method import neighbours
-from hypotheses.page import write_method_rows, write_page, write_results
+from hypotheses.page import Found, read_results, write_method_rows, write_page, write_results
 from hypotheses.pairs import Ratio, paired_ratio, t_95
 from hypotheses.thresholds import tuned
 
@@ -162,6 +164,14 @@ def test_steps_by_signal_are_as_many_as_asked_for_and_rise():
         assert (steps[0], steps[-1]) == (0, 49)
 
 
+def test_steps_by_change_are_computed_where_it_comes_together():
+    changes = [0.1, 0.1, 0.9, 0.1, 0.1, 0.1, 0.9, 0.1, 0.1]  # of steps 1 to 9
+    assert steps_by_change(changes, 4) == (0, 3, 7, 9)  # the last step is always computed
+    assert steps_by_change(changes, 10) == tuple(range(10))
+    with pytest.raises(ValueError, match="no threshold computes 1 steps"):
+        steps_by_change(changes, 1)
+
+
 def test_kernels_on_video_grids_agree_with_torch_fft():
     finding = h5_video.find(SimpleNamespace())  # type: ignore[arg-type]
     assert finding.verdict == "open"
@@ -172,23 +182,56 @@ def test_kernels_on_video_grids_agree_with_torch_fft():
 
 
 def test_the_page_the_pictures_and_the_json_have_every_finding(tmp_path: Path):
-    lab: Any = SimpleNamespace(steps=3, held_out=FEW, more=FEW, commits=lambda: ["abc"])
+    lab: Any = SimpleNamespace(steps=3, held_out=FEW, more=FEW)
     table = Table("Two rows.", ("name", "error"), (("a", 0.25), ("b", None)), {"error": ".3f"})
     picture = Picture("p.png", "Lines", "x", "y", (("a", [1.0, 2.0], [0.1, 0.01]),), is_logarithmic=True)
     ratio = Ratio(0.9, 0.8, 1.1)
-    finding = Finding("H0", "the test is read", "nothing", "refuted", str(ratio), [table], [picture])
-    write_page(tmp_path, [finding], table, lab)
+    finding = Finding("H0", "the test is read", "nothing", "refuted", str(ratio), [table], [picture], commits="abc")
+    write_page(tmp_path, Found([finding], table, "def"), lab)
     page = (tmp_path / "evidence.md").read_text()
     assert "| H0 | the test is read | refuted | 0.900 [0.800, 1.100] |" in page
     assert "| a | 0.250 |\n| b | - |" in page
     assert "![Lines](images/evidence/p.png)" in page
-    assert "- package at commit of each run: abc" in page
+    assert "- package at commit of the runs of H0: abc\n- package at commit of the runs of every preset: def" in page
     assert (tmp_path / "images" / "evidence" / "p.png").read_bytes().startswith(b"\x89PNG")
     rows = Table("", ("name", "ratio"), (("a", ratio),), {"ratio": ".3f"})
-    write_results(tmp_path, [finding], rows, lab)
+    write_results(tmp_path, Found([finding], rows, "def"), lab)
     found = json.loads((tmp_path / "evidence.json").read_text())
     assert found["findings"][0]["tables"][0]["rows"] == [["a", 0.25], ["b", None]]
     assert found["presets"]["rows"] == [["a", {"mean": 0.9, "low": 0.8, "high": 1.1}]]
-    assert found["package at commit of each run"] == "abc"
-    write_method_rows(tmp_path, {"FORA": rows})
-    assert (tmp_path / "methods" / "measured" / "fora.inc").read_text().endswith("| a | 0.900 [0.800, 1.100] |\n")
+    assert found["findings"][0]["commits"] == "abc"
+
+
+def test_what_is_measured_anew_takes_the_place_of_what_was_written(tmp_path: Path):
+    lab: Any = SimpleNamespace(steps=3, held_out=FEW, more=FEW)
+    steps = Table("Steps.", ("table", "ratio"), (((0, 2), Ratio(0.5, 0.4, 0.6)),))
+    picture = Picture("p.png", "Lines", "x", "y", (("a", [1.0], [0.1]),))
+    first = Finding("H0", "old", "nothing", "open", "-", [steps], [picture], commits="abc")
+    second = Finding("H1", "kept", "nothing", "open", "-", [steps], [picture], ["A note."], commits="abc")
+    write_results(tmp_path, Found([first, second], steps, "abc"), lab)
+    whole = read_results(tmp_path)
+    assert [finding.markdown() for finding in whole.findings] == [first.markdown(), second.markdown()]
+    assert "| (0, 2) | 0.500 [0.400, 0.600] |" in second.markdown()
+    merged = whole.with_newer(Found([replace(first, claim="new", commits="def")]))
+    assert [finding.claim for finding in merged.findings] == ["new", "kept"]
+    assert [finding.commits for finding in merged.findings] == ["def", "abc"]
+    assert (merged.presets, merged.presets_commits) == (whole.presets, "abc")
+    write_page(tmp_path, merged, lab)
+    assert "## H0: new" in (tmp_path / "evidence.md").read_text()
+    with pytest.raises(ValueError, match="H7"):
+        whole.with_newer(Found([replace(first, name="H7")]))
+
+
+def test_each_method_has_its_own_rows_for_its_page(tmp_path: Path):
+    presets = Table("All.", ("method", "error"), (("none", 0.0), ("FORA", 0.25), ("Tuned", 0.5), ("FORA", 1.0)), {})
+    rows = (("control", "order 2", 1.0), ("bands", "order 2, damped", 2.0), ("fitted scalars", "no bands", 3.0))
+    table = Table("Predictors.", ("kind", "predictor", "error"), rows, {"error": ".1f"})
+    finding = Finding("H3", "-", "-", "open", "-", [table])
+    write_method_rows(tmp_path, Found([finding], presets))
+    written = {path.stem: path.read_text() for path in (tmp_path / "methods" / "measured").iterdir()}
+    assert written.keys() == {"fora", "tuned", "prony", "calibrated"}
+    assert written["fora"] == "| error |\n| :-- |\n| 0.25 |\n| 1.0 |\n"
+    assert written["prony"].endswith("| :-- | :-- | --: |\n| control | order 2 | 1.0 |\n")
+    assert "damped" not in written["calibrated"]
+    with pytest.raises(ValueError, match="no row has one of"):
+        table.of("predictor", "nothing")
