@@ -66,6 +66,26 @@ def test_a_trajectory_broken_off_leaves_nothing_to_the_next(fast, expected, step
     assert is_same(denoise(session), expected)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_a_run_broken_off_and_one_that_begins_further_along_are_not_taken_for_one(fast, expected, steps):
+    session = fast.new_session()
+    first_steps(session, steps)
+    late = TIMESTEPS[steps + 2 :]
+    with pytest.raises(fc.TrajectoryError, match=r"(?s)sample is another one.*where: .*reset\(\)"):
+        denoise(session, x=noise(seed=7), timesteps=late)
+    session.reset()
+    alone = denoise(fast.new_session(), x=noise(seed=7), timesteps=late)
+    assert is_same(denoise(session, x=noise(seed=7), timesteps=late), alone)
+
+
+def test_a_sampler_that_leaves_steps_out_is_right(fast):
+    """The schedule of timesteps jumps; the sample shows that the run goes on."""
+    jumping = [*TIMESTEPS[:3], *TIMESTEPS[5:]]
+    session = fast.new_session()
+    denoise(session, timesteps=jumping)
+    assert session.position.step == len(jumping) - 1
+
+
 def test_a_reset_in_mid_trajectory_begins_a_new_one(fast, expected):
     session = fast.new_session()
     first_steps(session, 4, x=noise(seed=7))

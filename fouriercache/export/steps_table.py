@@ -24,7 +24,7 @@ def steps_of(rules: Rules, places: Sequence[Place]) -> tuple[Step, ...] | None:
     session = replace(rules, passes_per_step=1, direction="down", timesteps=None)()
     found = []
     for step in range(count):
-        call = Call((float(count - step),), None, (), lambda: False, lambda: False)
+        call = Call((float(count - step),), None, (), lambda: False, lambda: False, lambda: True)
         plan = session.plan(call, None, places)
         session.commit(plan)
         found.append(Step(plan.mode, plan.refreshed, plan.coefficients, plan.counts))

@@ -21,7 +21,8 @@ class Call:
     `signature` is what may not change in mid-trajectory: shapes, dtypes and device of the inputs. `same_sample` and
     `same_conditioning` compare by value with the last call that was committed, the first the latents, the second every
     input but latents and timestep; different shapes are different. They cost, so they are asked only at a timestep
-    that stands twice.
+    that stands twice. `continues`, asked where a timestep jumps, is whether the latents may come of those of the pass's
+    last step.
     """
 
     timestep: Timestep
@@ -29,6 +30,7 @@ class Call:
     signature: Hashable
     same_sample: Callable[[], bool]
     same_conditioning: Callable[[], bool]
+    continues: Callable[[], bool]
 
 
 def check_timestep(values: Timestep) -> Timestep:
@@ -87,25 +89,6 @@ def read_timesteps(timesteps: object) -> Timestep:
             f"prepare() needs the timesteps of a trajectory, got {timesteps!r} of type {type(timesteps).__name__}.\n"
             "  Pass the scheduler's timesteps, after set_timesteps: a tensor or a list of numbers, one for each step."
         ) from None
-
-
-def movement(before: Timestep, after: Timestep) -> int:
-    """Return -1 if every value falls or stays, 1 if every value rises or stays, else 0. One value stands for all.
-
-    A value may stay while others move: image-to-video models give the frame they are shown timestep 0 throughout.
-    Different numbers of values give 0.
-    """
-    if len(before) == len(after) == 1:
-        return -1 if after[0] < before[0] else 1
-    length = max(len(before), len(after))
-    before = before * length if len(before) == 1 else before
-    after = after * length if len(after) == 1 else after
-    if len(before) != len(after):
-        return 0
-    pairs = list(zip(before, after, strict=True))
-    if all(new <= old for old, new in pairs):
-        return -1
-    return 1 if all(new >= old for old, new in pairs) else 0
 
 
 def show_timestep(timestep: Timestep) -> str:

@@ -11,12 +11,14 @@ Nothing announces a trajectory, so it is read off the calls:
 * the same timestep otherwise: at step 0 a run begun again, later refused, unless `passes_per_step=1` says that a
   timestep may stand twice (second-order samplers);
 * the first timestep or one beyond it, or anything but a continuation after `num_steps` steps: a new trajectory;
+* a timestep that jumps, with a sample that does not continue the last one: refused, a run was broken off;
 * whatever is left: refused, as cached features would be wrong for it.
 
-Three things the calls cannot show; `reset` between such runs. A run broken off and followed by one that begins further
-along looks like one run. A run broken off in its first step, then begun again with the same sample and other
-conditioning, looks like one more pass, and is refused when the second step ends without that pass. A context that the
-broken first step had, and the new run has from its second step on, looks as if it had been there all along.
+Three things the calls cannot show; `reset` between such runs. A run broken off and followed by one that begins where
+the next step would have been, or further along with a sample like its last, looks like one run. A run broken off in its
+first step, then begun again with the same sample and other conditioning, looks like one more pass, and is refused when
+the second step ends without that pass. A context that the broken first step had, and the new run has from its second
+step on, looks as if it had been there all along.
 """
 
 from __future__ import annotations
@@ -27,8 +29,9 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from ..checks import check_choice, check_whole
 from ..errors import TrajectoryError
-from .call import Call, Timestep, check_timestep, check_trajectory, movement, show_timestep
+from .call import Call, Timestep, check_timestep, check_trajectory, show_timestep
 from .endings import warn_of_endings
+from .moves import check_jump, gone_back, movement, stride
 
 PassKey: TypeAlias = int | str
 Direction: TypeAlias = Literal["down", "up"]
@@ -47,6 +50,7 @@ class _Place(NamedTuple):
     known: frozenset[str]  # contexts of this trajectory
     last_end: tuple[int, int] | None  # steps, and unnamed calls in the last of them, if the last trajectory fell short
     ones: int  # trajectories of one step right before this one
+    stride: float | None  # how far the last step moved that did, or the first is expected to; None if unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,7 @@ class Clock:
         is_at_first = now == place.first or movement(place.first, now) == -self._forward
         if place.step + 1 == self._declared_steps or (is_at_first and place.step > 0):
             return self._enter_trajectory(call, now)
-        raise self._backward(now, place, moved)
+        raise gone_back(place.first, place.now, now, place.step, moved, self._forward)
 
     def commit(self, position: Position) -> None:
         """Take over what `begin` answered, now that the call has succeeded.
@@ -193,7 +197,8 @@ class Clock:
 
     def _enter_trajectory(self, call: Call, now: Timestep) -> Position:
         ones = self._place.ones + 1 if self._place and self._place.step == 0 else 0
-        place = _Place(now, now, 0, 0, self._passes, (), (), frozenset(), self._last_end(), ones)
+        even = now[0] / self.num_steps if self.num_steps and self._forward < 0 and now[0] > 0 else None
+        place = _Place(now, now, 0, 0, self._passes, (), (), frozenset(), self._last_end(), ones, even)
         return self._enter_pass(call, place, is_new_trajectory=True)
 
     def _enter_next_step(self, call: Call, now: Timestep, place: _Place) -> Position:
@@ -206,8 +211,14 @@ class Clock:
                 "  further along than the last one ended, reset() before it."
             )
         expected = self._passes_of(place)
+        far = stride(place.now, now)
+        if not self._prepared:
+            check_jump(call, place.now, now, far, place.stride)
         return self._enter_pass(
-            call, _Place(place.first, now, step, 0, expected, (), place.seen, place.known, place.last_end, 0)
+            call,
+            _Place(
+                place.first, now, step, 0, expected, (), place.seen, place.known, place.last_end, 0, far or place.stride
+            ),
         )
 
     def _enter_pass(self, call: Call, place: _Place, is_new_trajectory: bool = False) -> Position:
@@ -278,20 +289,6 @@ class Clock:
             f"  where: step {step} of the {len(self._prepared)} prepared\n"
             "  Prepare the timesteps that the sampler uses, or reset() to go on without."
         )
-
-    def _backward(self, now: Timestep, place: _Place, moved: int) -> TrajectoryError:
-        turn, word, opposite = ("up", "falls", "up") if self._forward < 0 else ("down", "rises", "down")
-        where = f"timestep {show_timestep(now)} after {_show_step(place)}; the first was {show_timestep(place.first)}"
-        if moved == 0:
-            what = "The timesteps of one batch move in different directions, or their number changed."
-            todo = "Let all of them move the same way or stay; reset() before a new trajectory."
-        elif place.step == 0:
-            what = f"The timestep goes {turn} after the first step of a trajectory that {word}."
-            todo = f'If it runs so, pass optimize(..., direction="{opposite}"); if a new one begins, reset() before it.'
-        else:
-            what = f"The timestep goes {turn} in mid-trajectory, and not back to the first."
-            todo = "If a new trajectory begins, reset() before it, or pass optimize(..., num_steps=)."
-        return TrajectoryError(f"{what}\n  where: {where}\n  {todo}")
 
 
 def _show_step(place: _Place) -> str:

@@ -16,6 +16,9 @@ _Stamp = tuple[float, ...]
 _SMALL = 1024
 """Numbers in a tensor on the CPU that are compared by value: it costs little, and sees what leaves no other trace."""
 
+_RELATED = 0.5
+"""The least cosine of two samples of one run."""
+
 _LARGEST_BATCH = 256 * 2**20
 """Bytes of hoisted values that are kept for a trajectory; above, every step computes its own."""
 
@@ -56,6 +59,23 @@ class Remembered:
             if not torch.equal(old, new):
                 return False
         return True
+
+    def may_become(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether `tensors` may be the remembered ones some way on in the same run: no surely other run's.
+
+        On a run from noise n to data x of equal norms, at right angles, samples are cos(a) x + sin(a) n, so the cosine
+        of two of them is that of the angle between: at least a half unless two thirds of the way lie between. It is
+        about 0 for samples of two runs. What was overwritten in place since is not known, and passes.
+        """
+        dot = old_norm = new_norm = 0.0
+        for old, version, new in zip(self.tensors, self.versions, tensors, strict=True):
+            if old is new or old.shape != new.shape or (version is not None and old._version != version):
+                return True
+            before, now = old.detach().double().flatten(), new.detach().double().flatten()
+            dot += float(before @ now)
+            old_norm += float(before @ before)
+            new_norm += float(now @ now)
+        return not dot < _RELATED * (old_norm * new_norm) ** 0.5
 
 
 def _is_copied(tensor: Tensor) -> bool:

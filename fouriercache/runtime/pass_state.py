@@ -24,6 +24,7 @@ class PassState:
     states: dict[str, Tensor] = field(default_factory=dict)
     hoisted: dict[ModeKey | str, Hoisted] = field(default_factory=dict)
     conditioning: Remembered | None = None
+    sample: Remembered | None = None
     questions: Questions | None = None
 
     def features(self) -> list[Tensor]:

@@ -128,6 +128,7 @@ class Request:
         self._commit(plan, state, outcome, stepper)
         state.states.update({name: value for look in looks for name, value in look.states.items()})
         self._sample, self._conditioning = Remembered.of(sample), Remembered.of(conditioning)
+        state.sample = self._sample
         self._last = call.paths, asked.signature, stepper
         return stepper.rebuild(outcome.results)
 
@@ -147,8 +148,13 @@ class Request:
             signature=form_of(call),
             same_sample=lambda: self._sample is not None and self._sample.equals(sample),
             same_conditioning=lambda: self._conditioning is not None and self._conditioning.equals(conditioning),
+            continues=lambda: self._may_continue(sample),
         )
         return asked, sample, conditioning
+
+    def _may_continue(self, sample: tuple[Tensor, ...]) -> bool:
+        state = self._passes.get(0 if self._context is None else self._context)
+        return state is None or state.sample is None or state.sample.may_become(sample)
 
     def _commit(self, plan: Plan, state: PassState, outcome: Outcome, stepper: Stepper) -> None:
         if plan.drop_history:
@@ -275,10 +281,13 @@ class Request:
     @property
     def held_bytes(self) -> int:
         """Bytes of everything held now: features, hoisted values, and copies made to notice a change."""
-        remembered = [found for found in (self._sample, self._conditioning) if found is not None]
-        held = [tensor for found in remembered for tensor in found.copies()]
-        for state in self._passes.values():
-            held += state.features()
-            held += [tensor for hoisted in state.hoisted.values() for tensor in hoisted.tensors()]
-            held += state.conditioning.copies() if state.conditioning is not None else ()
+        states = self._passes.values()
+        held = [tensor for state in states for tensor in state.features()]
+        held += [tensor for state in states for hoisted in state.hoisted.values() for tensor in hoisted.tensors()]
+        remembered = [
+            self._sample,
+            self._conditioning,
+            *(kept for state in states for kept in (state.sample, state.conditioning)),
+        ]
+        held += [tensor for found in remembered if found is not None for tensor in found.copies()]
         return bytes_of(held)

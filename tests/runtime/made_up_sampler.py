@@ -29,12 +29,18 @@ class Sampler:
         sample: object = None,
         conditioning: object = "prompt",
         context: str | None = None,
+        continues: bool = True,
     ) -> None:
         values = tuple(map(float, timestep)) if isinstance(timestep, tuple) else (float(timestep),)
         sample = ("at", values) if sample is None else sample
         last_sample, last_conditioning = self.last
         call = Call(
-            values, context, "signature", lambda: last_sample == sample, lambda: last_conditioning == conditioning
+            values,
+            context,
+            "signature",
+            lambda: last_sample == sample,
+            lambda: last_conditioning == conditioning,
+            lambda: continues,
         )
         position = self.clock.begin(call)
         self.clock.commit(position)
@@ -127,4 +133,5 @@ def call_of(inputs: Inputs, last: Inputs | None) -> Call:
         inputs.signature,
         lambda: last is not None and last.sample == inputs.sample,
         lambda: last is not None and last.conditioning == inputs.conditioning,
+        lambda: True,
     )

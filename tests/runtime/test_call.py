@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fouriercache.errors import TrajectoryError
-from fouriercache.runtime.call import check_timestep, check_trajectory, movement, show_timestep
+from fouriercache.runtime.call import check_timestep, check_trajectory, show_timestep
+from fouriercache.runtime.moves import movement, stride
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -54,6 +55,16 @@ def test_refuses_a_timestep_that_is_empty_or_not_finite(values: tuple[float, ...
 )
 def test_a_batch_moves_one_way_or_not_at_all(before: tuple[float, ...], after: tuple[float, ...], moved: int) -> None:
     assert movement(before, after) == moved
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "far"),
+    [((5.0,), (3.0,), 2.0), ((3.0,), (5.0,), 2.0), ((5.0, 0.0), (4.0, 0.0), 1.0), ((5.0,), (4.0, 2.0), 3.0)],
+)
+def test_a_stride_is_the_longest_way_of_any_value(
+    before: tuple[float, ...], after: tuple[float, ...], far: float
+) -> None:
+    assert stride(before, after) == far
 
 
 def test_a_message_shows_a_few_values_of_many() -> None:

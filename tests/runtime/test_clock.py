@@ -80,6 +80,43 @@ def test_refuses_a_timestep_that_goes_down_in_an_ascending_trajectory() -> None:
         sampler.run([3])
 
 
+@pytest.mark.parametrize(
+    ("ran", "jump", "options"),
+    [
+        ([900, 850, 800], 600, {}),
+        ([900, 850, 800], 724, {"num_steps": 18}),
+        ([900], 800, {"num_steps": 18}),
+        ([0.0, 0.1], 0.5, {"direction": "up"}),
+        ([900, 850, 850], 600, {"passes_per_step": 1}),
+    ],
+)
+def test_refuses_a_run_that_begins_further_along_than_one_was_broken_off(
+    ran: list[float], jump: float, options: dict[str, Any]
+) -> None:
+    sampler = Sampler(**options)
+    sampler.run(ran)
+    with refuses("timestep jumps and the sample is another", f"timestep {float(jump)} after", "reset()", "prepare("):
+        sampler.call(jump, continues=False)
+    sampler.call(jump)
+    assert sampler.stands == steps_of(len(ran) + 1), "a sampler may jump on its own way"
+
+
+def test_a_usual_stride_is_the_next_step_whatever_the_sample() -> None:
+    """Samplers that add fresh noise change the sample a lot, at strides of every kind that are schedules'."""
+    sampler = Sampler(num_steps=4)
+    for timestep in (999, 759, 519, 279):
+        sampler.call(timestep, continues=False)
+    assert sampler.stands == steps_of(4)
+
+
+def test_prepared_timesteps_may_jump() -> None:
+    sampler = Sampler()
+    sampler.clock.prepare([900, 850, 800, 100])
+    for timestep in (900, 850, 800, 100):
+        sampler.call(timestep, continues=False)
+    assert sampler.stands == steps_of(4)
+
+
 @pytest.mark.parametrize(("direction", "second", "other"), [("down", 12, "up"), ("up", 6, "down")])
 def test_refuses_a_second_step_against_the_direction(direction: str, second: float, other: str) -> None:
     sampler = Sampler(direction=direction)
@@ -201,7 +238,7 @@ def test_asks_about_sample_and_conditioning_only_where_a_timestep_stands_twice()
 
     clock = Clock()
     for timestep, context in [(9, None), (6, None), (3, None), (9, "cond"), (9, "uncond"), (6, "cond"), (6, "uncond")]:
-        clock.commit(clock.begin(Call((float(timestep),), context, "signature", never, never)))
+        clock.commit(clock.begin(Call((float(timestep),), context, "signature", never, never, never)))
 
 
 def test_a_refused_call_changes_nothing() -> None:
@@ -220,7 +257,7 @@ def test_refuses_to_commit_what_was_planned_before_another_call() -> None:
     def yes() -> bool:
         return True
 
-    one, other = (clock.begin(Call((9.0,), None, "signature", yes, yes)) for _ in range(2))
+    one, other = (clock.begin(Call((9.0,), None, "signature", yes, yes, yes)) for _ in range(2))
     clock.commit(one)
     with refuses("Another call of the same session", "step 0, timestep 9.0, pass 0", "new_session()"):
         clock.commit(other)

@@ -67,7 +67,7 @@ asked: list[tuple[tuple[int, ...], Grams]] = []
 
 
 def call(step: int) -> Call:
-    return Call((float(1000 - step),), None, "form", lambda: False, lambda: True)
+    return Call((float(1000 - step),), None, "form", lambda: False, lambda: True, lambda: True)
 
 
 def test_session_hands_on_the_whole_matrix_of_what_the_ring_holds() -> None:
