@@ -35,7 +35,6 @@ class Capture:
         dtypes, devices: for each tensor leaf.
         out_spec: rebuilds the model's output type from the flat results.
         constants: results that are not tensors, by position.
-        least_batch: the smallest dynamic size that is served; torch.export itself assumes 2.
         guards: sympy relations of the dynamic sizes under which torch.export took the paths it took.
         questions: what the model asked of its inputs in Python; None if it asked nothing.
         is_verified: whether the program was compared with the model on the call it was captured from.
@@ -49,7 +48,6 @@ class Capture:
     devices: tuple[torch.device, ...]
     out_spec: pytree.TreeSpec
     constants: Mapping[int, Any]
-    least_batch: int = 2
     guards: tuple[Any, ...] = ()
     questions: Questions | None = None
     is_verified: bool = False
@@ -81,7 +79,7 @@ class Capture:
                 return None
             for size, wanted in zip(tensor.shape, shape, strict=True):
                 if isinstance(wanted, str):
-                    if size < self.least_batch or sizes.setdefault(wanted, size) != size:
+                    if size < 1 or sizes.setdefault(wanted, size) != size:
                         return None
                 elif size != wanted:
                     return None
@@ -227,7 +225,7 @@ def _capture_any_batch(
     """Capture with a dynamic batch, or say why that cannot be done.
 
     torch.export takes a size of 1 for a constant, so a call at batch 1 is traced at batch 2; whether the graph is
-    right at 1 is then seen by running it.
+    right at 1 is seen by running it, now or at the first such call.
     """
     batch = call.tensors[sample].shape[0]
     example = dict(arguments)
@@ -242,8 +240,6 @@ def _capture_any_batch(
     except Exception as error:  # noqa: BLE001  # torch.export raises many unrelated types for one cause
         logger.info("dynamic batch refused: %s", error)
         return _no_dynamic_batch(error)
-    if batch == 1:
-        found = replace(found, least_batch=1)
     constant = NoMatch("no dynamic batch: the model takes its batch size for a constant")
     if not found.serves(call):
         return constant

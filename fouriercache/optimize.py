@@ -10,8 +10,8 @@ from typing import Any, Literal
 from torch import nn
 
 from fouriercache.calibrations import Calibration
-from fouriercache.calls import has_values
-from fouriercache.capture import capture
+from fouriercache.calls import Binder, has_values
+from fouriercache.capture import Capture, capture
 from fouriercache.errors import CalibrationError, CaptureError, MethodError
 from fouriercache.methods import Method
 from fouriercache.passes.pipeline import build_steps
@@ -106,6 +106,28 @@ def optimize(
     return fast
 
 
+def optimize_captured(
+    model: nn.Module,
+    captured: Capture,
+    method: Method,
+    *,
+    example_inputs: Mapping[str, Any],
+    num_steps: int | None = None,
+    grid: TokenGrid | None = None,
+) -> OptimizedModule:
+    """Return what `optimize` does, for a model that was captured before: so several methods share the costly part.
+
+    Args:
+        captured: of this model, which has not changed since, and of calls like `example_inputs`. Calls of another form
+            are captured as they come.
+    """
+    rules = Rules(method, num_steps, None, "down", None)
+    build = _Build(method, grid, None, None, True, captured)
+    fast = OptimizedModule(model, build, backend_from_name("eager"), rules, check_finite=True)
+    fast.capture(example_inputs)
+    return fast
+
+
 def _check_model(model: object) -> None:
     if not isinstance(model, nn.Module):
         parts = [name for name in ("transformer", "unet") if hasattr(model, name)]
@@ -131,8 +153,12 @@ class _Build:
     sample_name: str | None
     timestep_name: str | None
     is_finite: bool
+    captured: Capture | None = None
 
     def __call__(self, model: nn.Module, arguments: Mapping[str, Any], fixed: NoMatch | None) -> Steps:
+        known = self.captured if fixed is None else None
+        if known is not None and known.serves(Binder(model).flatten(arguments)):
+            return build_steps(known, self.method, self.grid)
         captured = capture(
             model,
             arguments,

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 import fouriercache as fc
-from fouriercache.models.examples import build_example
+from fouriercache.cli.build import Captures
 from fouriercache.testing.golden import read_golden
 from pytest_fouriercache import GraphGolden
 
+CAPTURES = Captures()
+"""As `fouriercache check` builds the models: the shipped one is captured once for all its methods."""
 FOLDER = Path(__file__).with_name("graphs")
 METHODS = {
     "demo-fora-stack": fc.FORA(site="stack"),
@@ -50,6 +52,5 @@ def compare_with_golden(name: str, graph_golden: GraphGolden) -> None:
     """Capture the model of a golden and compare its graphs; skips where the golden is of other releases."""
     if not is_of_these_releases(name):
         pytest.skip("the golden was made with another release of torch or diffusers")
-    example = build_example(spec_of(name))
-    fast = fc.optimize(example.model, METHODS[name], num_steps=50, example_inputs=example.inputs, grid=example.grid)
+    fast = CAPTURES.optimize(spec_of(name), METHODS[name], 50)
     graph_golden(fast, f"{name}.txt", spec=spec_of(name))

@@ -103,14 +103,15 @@ class CallForm:
         return tuple(found.values()) if all(evaluate(guard, found) for guard in self.guards) else None
 
     def __str__(self) -> str:
-        return ", ".join(f"{form.path} {form.dtype}{list(form.shape)}" for form in self.tensors)
+        said = ", ".join(f"{form.path} {form.dtype}{list(form.shape)}" for form in self.tensors)
+        return said if self.least_batch == 1 else f"{said}, named sizes from {self.least_batch} on"
 
 
-def form_of_capture(capture: Capture, names: Mapping[str, str]) -> CallForm:
+def form_of_capture(capture: Capture, names: Mapping[str, str], least_batch: int) -> CallForm:
     """Return the calls that a capture serves, the dynamic sizes under the names they have in the graphs.
 
     Args:
-        names: of dynamic sizes, by what the capture calls them.
+        names: of dynamic sizes, by what the capture calls them. least_batch: the smallest of them that is served.
 
     Raises:
         BundleError: a relation of sizes cannot be written down.
@@ -135,7 +136,7 @@ def form_of_capture(capture: Capture, names: Mapping[str, str]) -> CallForm:
         _TensorForm(path, given.name, given.role, name_of(dtype), tuple(shape))
         for path, given, dtype, shape in zip(capture.paths, capture.program.inputs, capture.dtypes, sizes, strict=True)
     )
-    return CallForm(_plain_key(capture.key), tensors, capture.least_batch, tuple(guards))
+    return CallForm(_plain_key(capture.key), tensors, least_batch, tuple(guards))
 
 
 def _plain_key(key: Sequence[Any]) -> tuple[tuple[str, ...], ...]:

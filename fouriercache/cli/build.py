@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from fouriercache.capture import Capture
 from fouriercache.cli.speak import working
 from fouriercache.methods import Method
 from fouriercache.models.examples import Example, build_example
-from fouriercache.optimize import optimize
+from fouriercache.optimize import optimize, optimize_captured
 from fouriercache.presets import method_from_name
 from fouriercache.runtime.module import OptimizedModule
 
@@ -38,6 +39,32 @@ def build_fast(spec: str, method: Method, steps: int | None) -> OptimizedModule:
         OptimizeError: there is no such model, or it or the method cannot be used.
     """
     return optimize_example(spec, find_example(spec), method, steps)
+
+
+class Captures:
+    """The model of the last spec, built and captured once for all methods that are asked for in a row."""
+
+    def __init__(self) -> None:
+        self._spec = ""
+        self._known: tuple[Example, Capture] | None = None
+
+    def optimize(self, spec: str, method: Method, steps: int | None) -> OptimizedModule:
+        """Return the model of a spec, optimised and captured.
+
+        Raises:
+            OptimizeError: there is no such model, or it or the method cannot be used.
+        """
+        if self._known is None or spec != self._spec:
+            self._known = None  # one model at a time is held
+            example = find_example(spec)
+            fast = optimize_example(spec, example, method, steps)
+            self._spec, self._known = spec, (example, fast.captured[0].capture)
+            return fast
+        example, captured = self._known
+        with working(f"Rewriting {spec}"):
+            return optimize_captured(
+                example.model, captured, method, example_inputs=example.inputs, num_steps=steps, grid=example.grid
+            )
 
 
 def optimize_example(spec: str, example: Example, method: Method, steps: int | None) -> OptimizedModule:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fouriercache.bundle.folder import read_folder
-from fouriercache.cli.build import build_fast
+from fouriercache.cli.build import Captures
 from fouriercache.cli.exits import CHECK_FAILED
 from fouriercache.cli.options import Json, examples
 from fouriercache.cli.speak import complain, say, show_json
@@ -44,9 +44,10 @@ def check(
     for path, golden in goldens:
         _wanted(path, golden)  # what is wrong with a file shows before any model is built
     results = [_check_bundle(path) for path in targets if path.is_dir()]
+    captures = Captures()
     for path, golden in goldens:
         spec, method, steps = _wanted(path, golden)
-        now = golden_of(build_fast(spec, method, steps), spec)
+        now = golden_of(captures.optimize(spec, method, steps), spec)
         found = differences(golden, now)
         results.append({"golden": str(path), "same": not found, "differences": found})
         if not found:

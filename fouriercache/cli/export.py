@@ -12,16 +12,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from fouriercache.bundle.folder import check_place
 from fouriercache.bundle.manifest import Manifest
 from fouriercache.cli.build import choose_method, find_example, optimize_example
 from fouriercache.cli.exits import CHECK_FAILED
 from fouriercache.cli.options import DryRun, Interval, Json, MethodName, Order, SiteName, Spec, Steps, examples
 from fouriercache.cli.speak import complain, say, show, show_json, working
-from fouriercache.errors import TargetError
-from fouriercache.export import engine_for
+from fouriercache.errors import BundleError, PreconditionError, TargetError
+from fouriercache.export import check_weights, engine_for
 from fouriercache.export import export as write_bundle
 from fouriercache.export.tensorrt import TARGETS
-from fouriercache.export.triton import Runner, export_triton
+from fouriercache.export.triton import Runner, check_folder, export_triton
 from fouriercache.methods import Method
 from fouriercache.testing.bundle_loops import Difference, compare_bundle
 
@@ -62,13 +63,13 @@ def export(
     sizes = _sizes(batches)
     for name in target or []:
         engine_for(name, sizes)  # what cannot be built is said before the work begins
-    if triton is not None and triton.exists() and any(triton.iterdir()):
-        raise TargetError(f"the model repository needs a folder of its own, and {triton} holds something already.")
+    _check_folders(out, triton)
     example = find_example(model)
     chosen = choose_method(method, site=site, interval=interval, order=order)
     if dry_run:
         _say_plan(model, chosen, out, target or [], as_json=as_json)
         return
+    check_weights(example.model)
     fast = optimize_example(model, example, chosen, steps)
     with _Files() as files:
         manifest = write_bundle(
@@ -82,8 +83,11 @@ def export(
         say(f"Wrote {triton}")
     differences: tuple[Difference, ...] = ()
     if validate and manifest.model.dtype in _COMPARED:
-        with working(f"Running {steps} steps of {out} in ONNX Runtime, and in eager"):
-            differences = compare_bundle(fast, out, example.inputs, num_steps=steps)
+        try:
+            with working(f"Running {steps} steps of {out} in ONNX Runtime, and in eager"):
+                differences = compare_bundle(fast, out, example.inputs, num_steps=steps)
+        except PreconditionError as error:
+            say(f"Not compared with eager: {error}")
     elif validate:
         say(f"Not compared with eager: ONNX Runtime's CPU provider has no {manifest.model.dtype}.")
     if as_json:
@@ -118,6 +122,18 @@ def _say_plan(model: str, method: Method, out: Path, targets: list[str], *, as_j
         engines = f", and plans for {', '.join(targets)}" if targets else ""
         typer.echo(f"{out} would have the graphs {', '.join(modes)} of {method.name} on {model}{engines}.")
         typer.echo("Nothing was written.")
+
+
+def _check_folders(out: Path, triton: Path | None) -> None:
+    """Refuse folders that cannot be written to, before the work begins."""
+    try:
+        check_place(out)
+    except BundleError as error:
+        raise typer.BadParameter(str(error), param_hint="--out") from error
+    if triton is not None:
+        check_folder(triton)
+        if triton.resolve().is_relative_to(out.resolve()):
+            raise typer.BadParameter(f"{triton} lies in the bundle's own folder, {out}.", param_hint="--triton")
 
 
 def _sizes(text: str) -> tuple[int, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,14 +10,17 @@ import typer
 from fouriercache.cli.build import build_fast, choose_method
 from fouriercache.cli.options import Interval, Json, MethodName, Order, SiteName, Spec, Steps, examples
 from fouriercache.cli.speak import show, show_json
+from fouriercache.models.examples import SPECS
 from fouriercache.report.console import draw_facts
 from fouriercache.report.data import graph_as_dict
 from fouriercache.report.facts import collect_facts
+from fouriercache.testing.bundles import golden_of_bundle
 
 EXAMPLES = examples(
     ("inspect --method FORA --site stack", "the sites FORA would use, and what each kind of step costs"),
     ("inspect --program reuse", "the text of the graph that a cached step runs"),
     ("inspect flux-dev@2 --program compute", "the graph of FLUX.1-dev with two blocks of each kind, without weights"),
+    ("inspect bundle/", "what an exported bundle ships, read from its files alone"),
     ("inspect --json", "sites, refusals, grid and costs for a program to read"),
 )
 
@@ -34,7 +38,13 @@ def inspect(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Optimise a model and say what was found: sites, refusals, token grid, cost of each mode; or print a graph."""
+    """Optimise a model and say what was found: sites, refusals, token grid, cost of each mode; or print a graph.
+
+    Of the folder of an exported bundle, say what it ships: operators of each graph, bytes of weights, facts of plans.
+    """
+    if model not in SPECS and Path(model).is_dir():
+        _inspect_bundle(Path(model), program, as_json=as_json)
+        return
     chosen = choose_method(method, site=site, interval=interval, order=order)
     fast = build_fast(model, chosen, steps)
     text = None if program is None else fast.program(program).text()
@@ -45,3 +55,14 @@ def inspect(
         typer.echo(text, nl=False)
     else:
         show(draw_facts(facts))
+
+
+def _inspect_bundle(folder: Path, program: str | None, *, as_json: bool) -> None:
+    if program is not None:
+        raise typer.BadParameter("a bundle's programs are the .txt files in its folder.", param_hint="--program")
+    golden = golden_of_bundle(folder)
+    if as_json:
+        parts = {name: dict(part.facts) | dict(part.parts) for name, part in golden.sections.items()}
+        show_json({"bundle": str(folder), **golden.head, "sections": parts})
+    else:
+        typer.echo(golden.text(), nl=False)

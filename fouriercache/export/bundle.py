@@ -53,7 +53,8 @@ def export(
 
     In it, for each form of call that was captured: one ONNX graph for each step mode, whole and in parts; all graphs
     share one file of weights, in which each tensor stands once; and `manifest.json`, which says all else. The batch is
-    dynamic where the capture's is. The folder gets its name when all of it is written and checked.
+    dynamic where the capture's is, from 1 on; from 2 on where the model computes one sample otherwise than several. The
+    folder gets its name when all of it is written and checked.
 
     Args:
         fast: what `optimize` returned.
@@ -85,7 +86,7 @@ def export(
     engines = [(target, engine_for(target, batches)) for target in targets if target != "onnx"]
     folder = Path(path)
     check_place(folder)
-    _check_weights(fast.model)
+    check_weights(fast.model)
     for arguments in [example_inputs] if isinstance(example_inputs, Mapping) else example_inputs:
         fast.capture(arguments)
     captured = fast.captured[::-1]
@@ -100,7 +101,8 @@ def export(
             writer = FormWriter(stage, fast.model, weights, notice)
             for number, steps in enumerate(captured):
                 prefix = f"form{number}." if number else ""
-                forms.append(writer.write(steps, keys_of(fast.rules, steps), prefix, single=single_graph))
+                keys, least = keys_of(fast.rules, steps), fast.least_batch(steps)
+                forms.append(writer.write(steps, keys, prefix, least, single=single_graph))
         table = steps_of(fast.rules, captured[0].places) or ()
         job = Job(stage, forms, fast.rules.num_steps, [step.counts for step in table], notice, progress)
         plans = {target: to_plain(engine(job)) for target, engine in engines}
@@ -123,7 +125,8 @@ def engine_for(target: str, batches: Sequence[int]) -> Engine:
     return ENGINES[kind](target, batches)
 
 
-def _check_weights(model: nn.Module) -> None:
+def check_weights(model: nn.Module) -> None:
+    """Raise LoweringError when a weight of the model has no values: there is nothing to write."""
     for name, weight in (*model.named_parameters(), *model.named_buffers()):
         if weight.is_meta or isinstance(weight, FakeTensor):
             raise LoweringError(

@@ -14,6 +14,7 @@ from torch import fx
 
 from fouriercache.errors import LoweringError
 from fouriercache.export.exported import export_program
+from fouriercache.export.onnx_patches import multiply_patches
 from fouriercache.extras import import_extra
 from fouriercache.program import Program, sizes_of, tensor_of
 from fouriercache.tracing import first_line
@@ -113,6 +114,7 @@ def _tidy(model: ir.Model) -> None:
     optimizer.optimize_ir(model, should_fold=should_fold)
     _transpose_by_name(model)
     _drop_squeezes(model)
+    multiply_patches(model)
     common.RemoveUnusedNodesPass()(model)
     common.ClearMetadataAndDocStringPass()(model)
     model.producer_name, model.producer_version = "fouriercache", None

@@ -43,11 +43,11 @@ class FormWriter:
     weights: WeightFile
     notice: Callable[[str], None]
 
-    def write(self, steps: Steps, keys: Sequence[ModeKey], prefix: str, *, single: bool) -> Form:
+    def write(self, steps: Steps, keys: Sequence[ModeKey], prefix: str, least_batch: int, *, single: bool) -> Form:
         """Write all graphs of one capture and return what they are.
 
         Args:
-            keys: the modes to write. prefix: of the names of the files.
+            keys: the modes to write. prefix: of the names of the files. least_batch: that the graphs are right for.
             single: whether to write the single-graph form, too.
 
         Raises:
@@ -76,7 +76,7 @@ class FormWriter:
             graph, refusal = self._write_single(steps, prefix)
         canonical = steps.canonical
         return Form(
-            call=form_of_capture(steps.capture, names),
+            call=form_of_capture(steps.capture, names, least_batch),
             output=output_tree(steps.capture),
             sites=tuple(
                 SiteFacts(site.name, site.kind, site.block, place.layer, place.tokens, canonical.columns(site))

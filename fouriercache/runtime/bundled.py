@@ -103,9 +103,9 @@ class BundledModule(DropIn):
         return self._binder.flatten(arguments), arguments
 
     def _find_stepper(self, call: ModelCall, arguments: Mapping[str, Any], begins: bool) -> Stepper:  # noqa: ARG002
-        for stepper in self._steppers:
-            if stepper.dynamic_sizes(call) is not None:
-                return stepper
+        found = [(sizes, stepper) for stepper in self._steppers if (sizes := stepper.dynamic_sizes(call)) is not None]
+        if found:  # one for this very batch was captured as that for any batch was wrong for it
+            return min(found, key=lambda pair: len(pair[0]))[1]
         forms = "\n    ".join(str(form.call) for form in self.manifest.forms)
         raise BundleError(
             f"the bundle has no graphs for calls of this form: {describe(call.tensors, call.paths)}\n"

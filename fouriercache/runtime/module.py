@@ -136,6 +136,14 @@ class OptimizedModule(DropIn):
         """What was captured, for each form of call, the newest first; () before the first call."""
         return tuple(stepper.steps for stepper in self._steppers)
 
+    def least_batch(self, steps: Steps) -> int:
+        """Return the smallest batch for which one of `captured` is right: 1, or 2 if one sample is a case of its own.
+
+        Whether it is may cost a run of the model.
+        """
+        with self._lock:
+            return self._steppers.least_batch(steps)
+
     def recapture(self) -> None:
         """Drop every captured program; the next call captures again. Requests keep their place and features."""
         with self._lock:

@@ -33,7 +33,7 @@ class SingleGraphStep:
         named = {given.name: value for given, value in zip(self.inputs, values, strict=True)}
         device = values[0].device
         if self._refresh:
-            sizes = self._graph.sizes(named)
+            sizes = self._graph.sizes({name: value.shape for name, value in named.items()})
             for given in self._graph.graph.inputs:
                 if given.role in _KEPT:
                     shape = shape_of(given.shape, sizes)

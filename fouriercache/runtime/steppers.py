@@ -6,14 +6,17 @@ import itertools
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from fouriercache.calls import Call, changing_constant, has_values
 from fouriercache.errors import CaptureError, RecaptureWarning
 from fouriercache.program import NoMatch
 from fouriercache.runtime.live import LiveStepper
+from fouriercache.steps import Steps
 from fouriercache.tracing import first_line
 
 logger = logging.getLogger(__name__)
@@ -47,6 +50,7 @@ class Steppers:
         self._ticks = itertools.count()
         self._used: dict[LiveStepper, int] = {}
         self._verified: dict[LiveStepper, dict[tuple[int, ...], NoMatch | None]] = {}
+        self._first: dict[LiveStepper, tuple[Call, Mapping[str, Any]]] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -81,18 +85,35 @@ class Steppers:
             sizes = stepper.dynamic_sizes(call)
             if sizes is None:
                 continue
-            verified = self._verified[stepper]
-            if sizes not in verified:
-                try:
-                    if not has_values(arguments) or not stepper.agrees(self._model, arguments, call):
-                        return stepper  # nothing to compare yet: the next call is asked again
-                    verified[sizes] = None
-                    return stepper
-                except CaptureError as error:
-                    verified[sizes] = NoMatch(f"no dynamic batch: {first_line(error)}")
-                    logger.info("the capture for any batch is refused for sizes %s: %s", sizes, error)
-            refusal = verified[sizes] or refusal
+            found_wrong = self._verify(stepper, call, arguments, sizes)
+            if found_wrong is None or found_wrong is _UNKNOWN:
+                return stepper  # where there was nothing to compare, the next call is asked again
+            refusal = found_wrong
         return self.capture(call, arguments, refusal)
+
+    def _verify(
+        self, stepper: LiveStepper, call: Call, arguments: Mapping[str, Any], sizes: tuple[int, ...]
+    ) -> NoMatch | None:
+        """Say what was found when a capture was compared with the model at these sizes, now or earlier."""
+        verified = self._verified[stepper]
+        if sizes not in verified:
+            try:
+                if not has_values(arguments) or not stepper.agrees(self._model, arguments, call):
+                    return _UNKNOWN
+                verified[sizes] = None
+                if not has_values(self._first[stepper][1]):
+                    self._first[stepper] = _first_sample(call, arguments, stepper.steps)
+            except CaptureError as error:
+                verified[sizes] = NoMatch(f"no dynamic batch: {first_line(error)}")
+                logger.info("the capture for any batch is refused for sizes %s: %s", sizes, error)
+        return verified[sizes]
+
+    def least_batch(self, steps: Steps) -> int:
+        """Return the smallest batch for which a capture is right; see `OptimizedModule.least_batch`."""
+        (stepper,) = (kept for kept in self._kept if kept.steps is steps)
+        call, arguments = self._first[stepper]
+        sizes = stepper.dynamic_sizes(call)
+        return 1 if sizes is not None and self._verify(stepper, call, arguments, sizes) is None else 2
 
     def capture(self, call: Call, arguments: Mapping[str, Any], fixed: NoMatch | None = None) -> LiveStepper:
         """Capture for calls like this one, whatever is there already; with `fixed`, for this batch size alone."""
@@ -103,17 +124,19 @@ class Steppers:
         is_verified = stepper.steps.capture.is_verified and sizes is not None
         self._verified[stepper] = {sizes: None} if is_verified and sizes is not None else {}
         self._used[stepper] = next(self._ticks)
+        self._first[stepper] = _first_sample(call, arguments, stepper.steps)
         oldest = sorted(self._kept, key=self._used.__getitem__)[: max(0, len(self._kept) + 1 - MOST_KEPT)]
         self._kept = (stepper, *(kept for kept in self._kept if kept not in oldest))
         for dropped in oldest:
             logger.info("dropped the capture used longest ago, of %d: %s", MOST_KEPT, dropped.steps.capture.shapes)
             self._used.pop(dropped, None)
             self._verified.pop(dropped, None)
+            self._first.pop(dropped, None)
         return stepper
 
     def clear(self) -> None:
         """Forget all."""
-        self._kept, self._used, self._verified = (), {}, {}
+        self._kept, self._used, self._verified, self._first = (), {}, {}, {}
 
     def _warn_of_numbers(self, call: Call) -> None:
         found = changing_constant(call.key, [kept.steps.capture.key for kept in self._kept])
@@ -144,3 +167,11 @@ class Steppers:
                 RecaptureWarning,
                 stacklevel=2,
             )
+
+
+def _first_sample(call: Call, arguments: Mapping[str, Any], steps: Steps) -> tuple[Call, Mapping[str, Any]]:
+    """The call with the first row alone of every tensor that has a row for each sample."""
+    pairs = zip(call.tensors, steps.capture.shapes, strict=False)
+    first = {id(tensor): tensor[:1].detach().clone() for tensor, shape in pairs if shape and isinstance(shape[0], str)}
+    tensors = tuple(first.get(id(tensor), tensor) for tensor in call.tensors)
+    return replace(call, tensors=tensors), pytree.tree_map(lambda leaf: first.get(id(leaf), leaf), dict(arguments))

@@ -6,13 +6,17 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fouriercache.bundle.folder import read_folder
+from fouriercache.bundle.graphs import read_graph
 from fouriercache.bundle.manifest import WEIGHTS, Form, Given, Graph, GraphParts, Returned
-from fouriercache.extras import import_extra
+from fouriercache.onnx_files import graphs_of, outside_places, parse_onnx
 from fouriercache.testing.golden import Golden, Section
 from fouriercache.testing.visits import Place, in_rows
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 _PLAN_FACTS = ("capturable", "host_branches", "copies", "gemms", "fused_attention", "kernels", "weight_bytes")
 
@@ -27,11 +31,11 @@ def golden_of_bundle(folder: Path) -> Golden:
         MissingExtraError: the extra `onnx` is not installed.
     """
     manifest = read_folder(folder)
-    onnx: Any = import_extra("onnx")
     steps = manifest.trajectory.num_steps
+    weights = manifest.files[WEIGHTS].bytes if WEIGHTS in manifest.files else 0
     head = {
         "bundle of": manifest.model.type.rpartition(".")[2],
-        "weights": f"{manifest.model.dtype}, in {WEIGHTS} {manifest.files[WEIGHTS].bytes:,} bytes",
+        "weights": f"{manifest.model.dtype}, in {WEIGHTS} {weights:,} bytes",
         "method": repr(manifest.method),
         "steps": "any" if steps is None else str(steps),
         "made with": ", ".join(f"{name} {manifest.versions.get(name, 'unknown')}" for name in ("torch", "onnx")),
@@ -41,7 +45,7 @@ def golden_of_bundle(folder: Path) -> Golden:
         prefix = f"form {number}, " if len(manifest.forms) > 1 else ""
         sections[f"{prefix}sites"] = _record_form(form)
         for name, graph in _graphs(form):
-            sections[f"{prefix}{name}"] = _record_graph(graph, onnx.load(folder / graph.file, load_external_data=False))
+            sections[f"{prefix}{name}"] = _record_graph(graph, parse_onnx(read_graph(folder, manifest, graph)))
     sections |= {f"plans of {target}": _record_plans(plans) for target, plans in manifest.plans.items()}
     return Golden(head, sections)
 
@@ -84,10 +88,10 @@ def _graphs(form: Form) -> Iterator[tuple[str, Graph]]:
         yield "single graph", form.single
 
 
-def _record_graph(graph: Graph, model: Any) -> Section:
-    counts: Counter[str] = Counter()
-    weights: dict[str, int] = {}
-    _count(model.graph, counts, weights)
+def _record_graph(graph: Graph, model: ModelProto) -> Section:
+    counts = Counter(node.op_type for part in graphs_of(model) for node in part.node)
+    # by where they lie: a weight that is read twice is one
+    weights = {place.offset: place.length or 0 for place in outside_places(model)}
     facts = {
         "operators": f"{sum(counts.values()):,}",
         "weights read": f"{sum(weights.values()):,} bytes in {WEIGHTS}",
@@ -109,19 +113,6 @@ def _ends(ends: Sequence[Given | Returned]) -> Iterator[str]:
         found = [end for end, _ in run]
         names = [end.name for end in found if end.role not in ("slot", "hoisted")]
         yield text.format(", ".join(names) or f"x {len(found)}")
-
-
-def _count(graph: Any, counts: Counter[str], weights: dict[str, int]) -> None:
-    """Count operators, those of branches too, and bytes of weights by where they lie: one that is read twice is one."""
-    for tensor in graph.initializer:
-        place = {entry.key: entry.value for entry in tensor.external_data}
-        if place:
-            weights[place.get("offset", "0")] = int(place.get("length", "0"))
-    for node in graph.node:
-        counts[node.op_type] += 1
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                _count(attribute.g, counts, weights)
 
 
 def _record_plans(plans: Mapping[str, Any]) -> Section:

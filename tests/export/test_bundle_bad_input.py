@@ -53,6 +53,15 @@ def edit_graph(folder: Path, change) -> None:
     sign(folder, lambda content: None)
 
 
+def test_a_byte_that_changed_in_any_file_is_found(copy):
+    for path in sorted(copy.iterdir()):
+        content = path.read_bytes()
+        path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+        with pytest.raises(BundleError):
+            fc.load(copy)
+        path.write_bytes(content)
+
+
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_flipped_bit_anywhere_changes_nothing_or_is_refused(data, bundle, manifest, tmp_path):

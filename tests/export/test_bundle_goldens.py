@@ -90,6 +90,19 @@ def test_check_finds_a_sound_bundle_and_a_broken_one(bundle: Path, tmp_path: Pat
         assert_graph_matches(broken, tmp_path / "bundle.txt", update=True)
 
 
+def test_inspect_says_what_a_bundle_ships(bundle: Path, tmp_path: Path):
+    def inspect(*words: str) -> tuple[int, str]:
+        result = CliRunner().invoke(cli.app, ["inspect", *words], env={"COLUMNS": "200", "NO_COLOR": "1"})
+        return result.exit_code, result.stdout
+
+    assert inspect(str(bundle)) == (0, golden_of_bundle(bundle).text())
+    code, out = inspect(str(bundle), "--json")
+    assert code == 0
+    assert "If 1" in json.loads(out)["sections"]["single graph"]["operators"]
+    assert inspect(str(bundle), "--program", "reuse")[0] == 2
+    assert inspect(str(tmp_path))[0] == 3
+
+
 def test_check_refuses_a_folder_that_is_no_bundle(tmp_path: Path):
     code, _, err = run(str(tmp_path))
     assert code == 1

@@ -79,6 +79,28 @@ def test_a_repository_is_not_written_into_a_folder_that_holds_something(quick: l
     assert quick == []
 
 
+def test_folders_that_cannot_be_written_to_are_bad_use_before_any_work(quick: list[Any], tmp_path: Path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    found = [
+        (run("--out", str(tmp_path)), "holds something else than a bundle"),
+        (run("--out", str(tmp_path / "thesis.tex")), "is no folder"),
+        (run("--triton", str(tmp_path / "thesis.tex")), "folder of its own"),
+        (run("--out", str(tmp_path / "new"), "--triton", str(tmp_path / "new" / "triton")), "in the bundle's own"),
+    ]
+    for result, message in found:
+        assert result.exit_code == 2, result.output
+        assert message in plain(result.stderr).replace("│ ", "")
+    assert quick == []
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_model_without_weights_is_refused_before_it_is_captured(tmp_path: Path):
+    result = run("dit-xl-2@1", "--out", str(tmp_path / "new"))
+    assert result.exit_code == 3, result.output
+    assert "weights have no values" in plain(result.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_target_that_is_not_there_is_bad_use_and_says_which_are(quick: list[Any]):
     result = run("--target", "tensorrt:sm90")
     assert result.exit_code == 2

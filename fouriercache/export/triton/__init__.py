@@ -3,7 +3,7 @@
 from fouriercache.export.triton.config import Kind, Runner, ServedTensor, State, model_config
 from fouriercache.export.triton.from_bundle import export_triton
 from fouriercache.export.triton.pbtxt import Enum, Value, as_pbtxt
-from fouriercache.export.triton.repository import Served, write_repository
+from fouriercache.export.triton.repository import Served, check_folder, write_repository
 from fouriercache.export.triton.served_graph import ServedGraph
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "State",
     "Value",
     "as_pbtxt",
+    "check_folder",
     "export_triton",
     "model_config",
     "write_repository",

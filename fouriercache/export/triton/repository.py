@@ -88,11 +88,16 @@ def write_repository(
         ) from error
 
 
+def check_folder(folder: Path) -> None:
+    """Raise TargetError when a repository may not be written to `folder`: it is no folder, or not empty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise TargetError(f"the model repository needs a folder of its own, and {folder} holds something already.")
+
+
 def _check_options(
     folder: Path, runner: Runner, kind: Kind, instances: int, accelerator: Mapping[str, str] | None
 ) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise TargetError(f"the model repository needs a folder of its own, and {folder} holds something already.")
+    check_folder(folder)
     if runner not in ("onnxruntime", "tensorrt"):
         raise TargetError(f"Triton runs these models with 'onnxruntime' or 'tensorrt', not {runner!r}.")
     if kind not in ("gpu", "cpu") or (kind == "cpu" and (runner == "tensorrt" or accelerator is not None)):

@@ -10,6 +10,7 @@ from typing import Any
 from fouriercache.errors import LoweringError
 from fouriercache.export.triton.config import ServedTensor, State
 from fouriercache.extras import import_extra
+from fouriercache.onnx_files import graphs_of, outside_places, parse_onnx
 
 _REFRESH = "refresh"
 """The whole step's input that says whether it computes."""
@@ -18,13 +19,17 @@ _REFRESH = "refresh"
 class ServedGraph:
     """The graph of one ONNX file, to be changed and saved elsewhere. Its weights stay in the file beside it.
 
-    Raises MissingExtraError when onnx is not installed.
+    Raises LoweringError when the file is no ONNX, MissingExtraError when onnx is not installed.
     """
 
     def __init__(self, path: Path) -> None:
         self._onnx: Any = import_extra("onnx")
         self.path = path
-        self._model = self._onnx.load(path, load_external_data=False)
+        try:
+            self._model: Any = parse_onnx(path.read_bytes())
+            self._places = outside_places(self._model)
+        except ValueError as error:
+            raise LoweringError(f"{path.name} cannot be served: {error}.\n  where: {path}") from error
         self._squeeze_scalars()
 
     def inputs(self) -> list[ServedTensor]:
@@ -37,14 +42,7 @@ class ServedGraph:
 
     def weight_files(self) -> set[str]:
         """Names of the files that its weights lie in."""
-        external = self._onnx.TensorProto.EXTERNAL
-        return {
-            entry.value
-            for tensor in self._model.graph.initializer
-            if tensor.data_location == external
-            for entry in tensor.external_data
-            if entry.key == "location"
-        }
+        return {place.location for place in self._places}
 
     def fix_batch(self, batch: int) -> None:
         """Give the open size of every input and output the value `batch`, as state in Triton needs fixed shapes.
@@ -116,14 +114,10 @@ class ServedGraph:
 
     def _rename_uses(self, old: str, new: str) -> None:
         """Let every node of every graph inside read `new` for `old`."""
-        pending = [self._model.graph]
-        while pending:
-            for node in pending.pop().node:
-                for position, name in enumerate(node.input):
-                    if name == old:
-                        node.input[position] = new
-                for attribute in node.attribute:
-                    pending += [attribute.g, *attribute.graphs]
+        for node in (node for graph in graphs_of(self._model) for node in graph.node):
+            for position, name in enumerate(node.input):
+                if name == old:
+                    node.input[position] = new
 
     def _served(self, value: Any) -> ServedTensor:
         form = value.type.tensor_type

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from fouriercache.bundle import Graph, Returned, dtype_of, is_evaluable, shape_of
+from fouriercache.bundle import Graph, dtype_of, is_evaluable, shape_of
 from fouriercache.errors import EngineError
 from fouriercache.program import Input, Output
 
@@ -25,6 +25,11 @@ _ELEMENTS = {
     torch.bfloat16: 16,
 }
 """ONNX's numbers of element types."""
+
+_Shapes: TypeAlias = tuple[torch.Size, ...]
+
+_MOST_KNOWN = 64
+"""Sets of input shapes for which those of the results are kept."""
 
 
 class GraphExecutable:
@@ -47,6 +52,7 @@ class GraphExecutable:
         self._nowhere = torch.zeros(
             16, dtype=torch.uint8, device=device
         )  # where a tensor without entries is said to be
+        self._known: dict[_Shapes, tuple[tuple[int, ...] | None, ...]] = {}
 
     @property
     def returned(self) -> tuple[Output, ...]:
@@ -59,9 +65,10 @@ class GraphExecutable:
         Raises EngineError when a tensor has a shape, dtype or device that the graph does not take, or ONNX Runtime
         refuses to run.
         """
-        sizes = self.sizes({given.name: value for given, value in zip(self.inputs, values, strict=True)})
-        binding = self._session.io_binding()
         held = [value.detach().contiguous() for value in values]
+        shapes = tuple(value.shape for value in held)
+        wanted = self._known.get(shapes) or self._learn(shapes)
+        binding = self._session.io_binding()
         for given, dtype, value in zip(self.graph.inputs, self._dtypes, held, strict=True):
             if value.dtype != dtype or value.device != self._device:
                 raise EngineError(
@@ -69,7 +76,10 @@ class GraphExecutable:
                     f"{value.device}.\n  Move or cast it before the call."
                 )
             binding.bind_input(given.name, *self._place(value))
-        results = [self._empty(returned, dtype, sizes) for returned, dtype in self._results]
+        results = [
+            None if shape is None else torch.empty(shape, dtype=dtype, device=self._device)
+            for shape, (_, dtype) in zip(wanted, self._results, strict=True)
+        ]
         for (returned, _), result in zip(self._results, results, strict=True):
             place = (self._device.type, self._device.index or 0) if result is None else self._place(result)
             binding.bind_output(returned.graph_name, *place)
@@ -89,16 +99,16 @@ class GraphExecutable:
         """Always the same: a graph's weights do not change."""
         return ()
 
-    def sizes(self, values: Mapping[str, Tensor]) -> dict[str, int]:
-        """Return the dynamic sizes by name, as these inputs have them.
+    def sizes(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+        """Return the dynamic sizes by name, as inputs of these shapes have them.
 
         Raises EngineError when one has another shape than the graph takes.
         """
         found: dict[str, int] = {}
         for given in self.graph.inputs:
-            if given.name not in values:
+            if given.name not in shapes:
                 continue
-            shape = tuple(values[given.name].shape)
+            shape = shapes[given.name]
             # a size that is an expression of others follows from them, and ONNX Runtime sees whether it fits
             pairs = [(h, w) for h, w in zip(shape, given.shape, strict=False) if isinstance(w, int) or w.isidentifier()]
             fits = [have == (want if isinstance(want, int) else found.setdefault(want, have)) for have, want in pairs]
@@ -114,11 +124,20 @@ class GraphExecutable:
         file: str = self._session.end_profiling()
         return file
 
-    def _empty(self, returned: Returned, dtype: torch.dtype, sizes: Mapping[str, int]) -> Tensor | None:
-        """Memory for a result; None where its sizes follow from inputs that this graph does not have."""
-        if not all(isinstance(size, int) or is_evaluable(size, tuple(sizes)) for size in returned.shape):
-            return None
-        return torch.empty(shape_of(returned.shape, sizes), dtype=dtype, device=self._device)
+    def _learn(self, shapes: _Shapes) -> tuple[tuple[int, ...] | None, ...]:
+        """The shapes of the results for inputs of these shapes; None where they follow from inputs it does not have."""
+        sizes = self.sizes({given.name: shape for given, shape in zip(self.inputs, shapes, strict=True)})
+        known = tuple(sizes)
+        found = tuple(
+            shape_of(returned.shape, sizes)
+            if all(isinstance(size, int) or is_evaluable(size, known) for size in returned.shape)
+            else None
+            for returned, _ in self._results
+        )
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[shapes] = found
+        return found
 
     def _place(self, value: Tensor) -> tuple[str, int, int, list[int], int]:
         """Where a tensor lies, as ONNX Runtime asks for it."""

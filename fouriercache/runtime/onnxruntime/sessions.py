@@ -15,6 +15,9 @@ from fouriercache.extras import import_extra
 from fouriercache.runtime.onnxruntime.executable import GraphExecutable
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_SLOWER = {"cpu": ["SkipLayerNormFusion"], "cuda": []}
+"""Fusions that are not made: the CPU's kernel for an addition with a LayerNorm takes ten times as long as its LayerNorm
+(1.32)."""
 _FOLDER_OF_WEIGHTS = "session.model_external_initializers_file_folder_path"
 
 
@@ -81,8 +84,8 @@ class Engine:
         options = library.SessionOptions()
         options.intra_op_num_threads = self.threads or torch.get_num_threads()
         options.inter_op_num_threads = 1
-        # a bundle's graphs take turns: threads of one that wait for work by spinning would take the next one's cores
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # a bundle's graphs take turns: threads of one that went on spinning after it would take the next one's cores
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3  # errors: of what it folds and where it places shapes nobody needs to know
         options.add_session_config_entry(_FOLDER_OF_WEIGHTS, str(folder))
         if self.profile is not None:
@@ -91,7 +94,9 @@ class Engine:
         name = _PROVIDERS[self.provider]
         chosen: list[Any] = [(name, {"device_id": self.device.index}) if self.provider == "cuda" else name]
         try:
-            session = library.InferenceSession(content, options, providers=chosen)
+            session = library.InferenceSession(
+                content, options, providers=chosen, disabled_optimizers=_SLOWER[self.provider]
+            )
         except Exception as error:  # ONNX Runtime raises a dozen types of its own below Exception
             raise EngineError(
                 f"ONNX Runtime {library.__version__} does not load {graph.file}: {error}\n"
