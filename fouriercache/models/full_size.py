@@ -16,6 +16,7 @@ import diffusers
 import torch
 from torch import Tensor, nn
 
+from fouriercache.models import opensora
 from fouriercache.program import TokenGrid
 
 __all__ = ["FULL_SIZE", "FullSize", "Given", "build_full_size"]
@@ -34,7 +35,7 @@ class FullSize:
     """A model at its full size.
 
     Attributes:
-        kind: the class's name in diffusers.
+        kind: the class's name, in diffusers or here.
         config: its arguments, where they are not the defaults.
         call: the keyword arguments of one call; what is no `Given` is passed as it is.
         what: one line for people.
@@ -141,6 +142,21 @@ FULL_SIZE: Mapping[str, FullSize] = MappingProxyType(
             },
             "Wan 2.1 T2V 14B, 81 frames of 1280 x 720 pixels",
         ),
+        "opensora-stdit3-xl-2": FullSize(
+            "OpenSoraTransformer3DModel",
+            {},
+            {
+                "hidden_states": Given((2, 4, 15, 60, 106)),
+                "timestep": Given((2,), torch.float32),
+                "encoder_hidden_states": Given((2, 300, 4096)),
+                "fps": Given((2,), torch.float32),
+                "height": Given((2,), torch.float32),
+                "width": Given((2,), torch.float32),
+                "encoder_attention_mask": Given((2, 300), torch.int64),
+            },
+            "Open-Sora 1.2, 51 frames of 854 x 480 pixels",
+            depth=("depth",),
+        ),
     }
 )
 
@@ -156,7 +172,7 @@ def build_full_size(name: str, *, depth: int | None = None) -> tuple[nn.Module, 
     """
     spec = FULL_SIZE[name]
     fewer = {} if depth is None else dict.fromkeys(spec.depth, depth)
-    kind: Any = getattr(diffusers, spec.kind)
+    kind: Any = getattr(diffusers, spec.kind, None) or getattr(opensora, spec.kind)
     with torch.device("meta"):
         model: nn.Module = kind(**{**spec.config, **fewer})
     in_float32 = set(kind._keep_in_fp32_modules or ())  # what from_pretrained leaves as it is

@@ -16,12 +16,14 @@ from fouriercache.passes.patches import read_patches, views_between
 from fouriercache.program import NoMatch, Program, TokenGrid, tensor_of
 
 aten = torch.ops.aten
+_PADS = {aten.pad.default, aten.constant_pad_nd.default}
 _CONVOLUTIONS = {aten.conv2d.default, aten.conv3d.default, aten.conv2d.padding, aten.conv3d.padding}
 
 
 @dataclass(frozen=True)
 class FindGrid(Pass):
-    """Read the token grid off the patch embedding: a strided convolution of the sample, or views before a linear.
+    """Read the token grid off the patch embedding: a strided convolution of the sample, which may be padded for it, or
+    views before a linear.
 
     Spectral nodes transform along the true height and width (and time) of the tokens; a flattened sequence is not a
     grid. Packed models (FLUX) show no patch embedding: they are refused, and `grid=` says the grid instead.
@@ -120,4 +122,6 @@ def _token_counts(program: Program, *kinds: str) -> set[int | str]:
 
 def _source(node: fx.Node) -> fx.Node | None:
     first = node.args[0]
-    return strip(first, through=lambda n: is_view(n) or n.target in CASTS) if isinstance(first, fx.Node) else None
+    return (
+        strip(first, *_PADS, through=lambda n: is_view(n) or n.target in CASTS) if isinstance(first, fx.Node) else None
+    )

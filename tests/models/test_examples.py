@@ -22,6 +22,7 @@ PUBLISHED = {
     "flux-dev": 11.9,
     "wan-1.3b": 1.42,
     "wan-14b": 14.3,
+    "opensora-stdit3-xl-2": 1.1,
 }
 
 

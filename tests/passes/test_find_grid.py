@@ -15,14 +15,17 @@ from tests.passes.toys import WIDTH, Model, plain
 class Patched(nn.Module):
     """A patch embedding before a toy of blocks."""
 
-    def __init__(self, embed: nn.Module, folds_frames: bool = False, extra: int = 0) -> None:
+    def __init__(self, embed: nn.Module, folds_frames: bool = False, extra: int = 0, padding: int = 0) -> None:
         super().__init__()
+        self.padding = padding
         self.embed, self.body = embed, Model(plain, bare=True)
         self.folds_frames, self.extra = folds_frames, extra
 
     def forward(self, latents: Tensor) -> Tensor:
         if self.folds_frames:
             latents = latents.transpose(1, 2).flatten(0, 1)
+        if self.padding:
+            latents = nn.functional.pad(latents, (0, self.padding, 0, self.padding))
         tokens = self.embed(latents.float()).flatten(2).mT
         if self.extra:
             tokens = torch.cat([tokens, tokens[:, : self.extra]], 1)
@@ -54,6 +57,10 @@ def test_reads_height_and_width_off_the_patch_embedding():
 
 def test_reads_frames_height_and_width_of_a_video():
     assert find(Patched(CONV3D), VIDEO).grid == TokenGrid(4, 4, 6)
+
+
+def test_the_grid_of_a_sample_that_is_padded_to_whole_patches_has_those_too():
+    assert find(Patched(CONV3D, padding=1), torch.randn(2, 3, 4, 7, 11)).grid == TokenGrid(4, 4, 6)
 
 
 def test_a_grid_of_frames_folded_into_the_batch_is_one_frame():
