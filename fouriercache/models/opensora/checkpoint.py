@@ -51,7 +51,9 @@ def load_published(folder: Path | str, *, dtype: torch.dtype | None = None) -> O
         )
     weights = _read_weights(folder)
     with torch.device("meta"):
-        model = OpenSoraTransformer3DModel(**{name: config[name] for name in _ARGUMENTS if name in config})
+        model: OpenSoraTransformer3DModel = OpenSoraTransformer3DModel(
+            **{name: config[name] for name in _ARGUMENTS if name in config}
+        )
     wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
     wrong = [name for name in wanted.keys() & weights.keys() if wanted[name] != weights[name].shape]
     for what, names in {"missing": wanted.keys() - weights.keys(), "unknown": weights.keys() - wanted.keys(),
