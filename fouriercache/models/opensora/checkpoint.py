@@ -9,6 +9,7 @@ from typing import Any
 import safetensors
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from fouriercache.errors import WeightsError
 from fouriercache.models.opensora.transformer import OpenSoraTransformer3DModel
@@ -65,9 +66,9 @@ def load_published(folder: Path | str, *, dtype: torch.dtype | None = None) -> O
                 "  Let config.json and the safetensors be of one checkpoint."
             )
     model.load_state_dict(weights, assign=True)
-    model.pos_embed = type(model.pos_embed)(model.config.hidden_size)  # its buffer is in no checkpoint
+    model.pos_embed = type(model.pos_embed)(model.x_embedder.proj.out_channels)  # its buffer is in no checkpoint
     if dtype is not None:
-        model.to(dtype)
+        nn.Module.to(model, dtype)  # diffusers' own is not typed
     model.eval()
     return model
 
