@@ -19,6 +19,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, StatelessSymbolicC
 from fouriercache.errors import PassError
 from fouriercache.program import Input, Program, Role, value_of
 
+aten = torch.ops.aten
 _SIZES = itertools.count()
 _INHERITED = ("nn_module_stack", "stack_trace", "block", "source_fn_stack")
 
@@ -44,6 +45,9 @@ def fake_result(node: fx.Node) -> Any:
     mode = detect_fake_mode([leaf for leaf in leaves if isinstance(leaf, torch.Tensor)])
     # Decompositions with symbolic sizes need torch's Python dispatcher.
     with mode or contextlib.nullcontext(), enable_python_dispatcher():
+        if node.target is aten.unbind.int and isinstance(args[0].shape[args[1]], int):
+            # The parts are alike but for where they begin; to have torch make each takes as long as to capture a block.
+            return (args[0].select(args[1], 0),) * args[0].shape[args[1]]
         return node.target(*args, **kwargs)
 
 
