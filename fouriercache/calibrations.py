@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fouriercache.errors import CalibrationError, MethodError
-from fouriercache.fingerprints import fingerprint_weights
+from fouriercache.fingerprints import fingerprint_scheduler, fingerprint_weights
 from fouriercache.methods import Method
 from fouriercache.predictors import Calibrated
 from fouriercache.schedules import Polynomial, Table
@@ -96,12 +96,16 @@ class Calibration:
         calibrated = method.with_(schedule=Table(self.steps))
         return calibrated if self.scalars is None else calibrated.with_(predictor=self.scalars)
 
-    def check_scheduler(self, fingerprint: str) -> None:
-        """Raise CalibrationError when it was made with another scheduler than that of `fingerprint`."""
-        if self.scheduler is not None and self.scheduler != fingerprint:
+    def check_scheduler(self, scheduler: Any) -> None:
+        """Raise CalibrationError when it was made with another scheduler than this one, or with other options of it.
+
+        Nothing is said where none was known when it was made.
+        """
+        found = fingerprint_scheduler(scheduler)
+        if self.scheduler is not None and self.scheduler != found:
             raise CalibrationError(
                 f"The calibration was made with another scheduler, or with other options of it.\n"
-                f"  made for: {self.scheduler}\n  found: {fingerprint}\n"
+                f"  made for: {self.scheduler}\n  {type(scheduler).__name__} here: {found}\n"
                 "  Use the scheduler it was made with, or calibrate with this one."
             )
 

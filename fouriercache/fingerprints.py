@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fouriercache.errors import CalibrationError
+
 _MOST_VALUES = 4096
 """How many values of one weight are read. Weights of billions of values would take longer to read than to use."""
 
@@ -31,7 +33,15 @@ def fingerprint_weights(model: nn.Module) -> str:
 
 
 def fingerprint_scheduler(scheduler: Any) -> str:
-    """Return the SHA-256 of a diffusers scheduler's class and configuration, without the version it was saved with."""
+    """Return the SHA-256 of a diffusers scheduler's class and configuration, without the version it was saved with.
+
+    Raises CalibrationError when it has no configuration.
+    """
+    if not isinstance(getattr(scheduler, "config", None), Mapping):
+        raise CalibrationError(
+            f"{type(scheduler).__name__} is no scheduler of diffusers: it has no config.\n"
+            "  Pass the scheduler that the sampling loop uses, say pipe.scheduler."
+        )
     config = {name: value for name, value in dict(scheduler.config).items() if not name.startswith("_")}
     text = json.dumps([type(scheduler).__name__, config], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

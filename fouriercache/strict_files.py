@@ -58,6 +58,8 @@ def write_tensors(path: Path, about: Mapping[str, Any], tensors: Mapping[str, Te
     try:
         save_file({key: tensor.contiguous().cpu() for key, tensor in tensors.items()}, new, metadata={_KEY: text})
         new.replace(path)
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
     finally:
         new.unlink(missing_ok=True)
 

@@ -50,7 +50,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     def calibrate(_: Any, method: Any, **arguments: Any) -> Calibration:
         asked.append({"method": method, **arguments})
-        return FOUND if "steps" in arguments else FITTED
+        return FOUND if "steps" in arguments else FITTED  # a polynomial is asked for with no number of steps
 
     monkeypatch.setattr(calibrate_command, "run_calibration", calibrate)
     monkeypatch.setattr(calibrate_command, "seconds_of_a_call", lambda *_: 0.1)
@@ -78,7 +78,8 @@ def test_fits_the_polynomial_of_a_method_that_measures(tmp_path: Path, quick: li
     assert result.exit_code == 0, result.output
     assert "Polynomial: 1, 0.5" in result.stdout
     assert "from 0.1 to 0.3, R2 0.930" in result.stdout
-    assert "steps" not in quick[0]
+    assert not {"steps", "trials", "refine", "probes", "checkpoint"} & set(quick[0])
+    assert "is kept in" not in result.stderr
 
 
 def test_prints_json_and_nothing_else_on_stdout(tmp_path: Path, quick: list[dict[str, Any]]):
@@ -93,6 +94,8 @@ def test_a_dry_run_says_how_long_and_writes_nothing(tmp_path: Path, quick: list[
     assert "At most 99.0 s" in plain(result.stdout)
     planned = json.loads(run("--out", str(out), "--dry-run", "--json").stdout)
     assert planned == {"method": "Tuned", "steps": 50, "computed": 10, "seconds": pytest.approx(99)}
+    twice = run("--out", str(out), "--dry-run", "--json", "--guidance", "1.5", "--guidance", "4")
+    assert json.loads(twice.stdout)["seconds"] == pytest.approx(2 * 99)
     assert list(tmp_path.iterdir()) == []
     assert quick == []
 
@@ -103,6 +106,7 @@ def test_a_dry_run_says_how_long_and_writes_nothing(tmp_path: Path, quick: list[
         (("--method", "Tunned"), "Did you mean 'Tuned'"),
         (("--method", "FORA", "--order", "2"), "FORA has no field 'order'"),
         (("--steps", "1"), "--steps"),
+        (("--method", "TeaCache", "--computed", "7", "--refine", "1"), "TeaCache decides about steps itself"),
         (("--out", "/nowhere/x.safetensors"), "is no file in a folder that is there"),
         (("--computed", "50"), "leaves nothing to choose"),
     ],

@@ -102,7 +102,7 @@ def main() -> None:
         sys.stdout.write("\n\n".join(shown) + "\n")
         if not asked.write:
             return
-        found = read_results(asked.out).with_newer(found)
+        found = read_results(asked.out).with_newer(found, FINDERS)
     write_page(asked.docs, found, lab)
     write_method_rows(asked.docs, found)
     write_results(asked.out, found, lab)

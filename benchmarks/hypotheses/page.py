@@ -6,7 +6,7 @@ The JSON holds all that the page shows, so some hypotheses can be measured anew 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,16 +36,10 @@ class Found:
     presets: Table | None = None
     presets_commits: str = ""
 
-    def with_newer(self, newer: Found) -> Found:
-        """Return this with what `newer` has in the place of its own.
-
-        Raises:
-            ValueError: `newer` has a hypothesis that is not here.
-        """
-        by_name = {finding.name: finding for finding in newer.findings}
-        if unknown := set(by_name) - {finding.name for finding in self.findings}:
-            raise ValueError(f"not among what was measured before: {sorted(unknown)}; measure everything")
-        findings = [by_name.get(finding.name, finding) for finding in self.findings]
+    def with_newer(self, newer: Found, names: Iterable[str]) -> Found:
+        """Return this with what `newer` has in the place of its own, in the order of `names`."""
+        by_name = {finding.name: finding for finding in [*self.findings, *newer.findings]}
+        findings = [by_name[name] for name in names if name in by_name]
         if newer.presets is None:
             return replace(self, findings=findings)
         return replace(newer, findings=findings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import isclose
 
 from torch import nn
 
@@ -21,6 +22,9 @@ from fouriercache.methods import Method
 from fouriercache.predictors import Calibrated, Taylor
 
 Steps = tuple[int, ...]
+
+_SAME = 1e-3
+"""Two runs of one calibration set are at most so far apart, relative; another machine's rounding is well within."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +115,28 @@ class Bench:
         return refined
 
     def _record(self) -> Recording:
-        if self._kept.recording is not None:
-            return self._kept.recording
-        self._bars.begin("uncached", 1)
-        recording = self._kept.keep_recording(record(self._loop))
-        self._bars.advance("uncached")
-        return recording
+        """Make the uncached run, or take the one that is kept once it is clear that it is of this calibration set.
+
+        That the set begins alike does not tell: later trajectories, or a guidance weight, may be others. So one kept
+        error is measured again; where there is none, the uncached run is.
+        """
+        kept = self._kept.recording
+        phase = "uncached" if kept is None or not self._known else "check of what is kept"
+        self._bars.begin(phase, 1)
+        if kept is not None and self._known:
+            table, error = next(iter(self._known.items()))
+            result = self._loop.run(table)
+            is_same = result.shape == kept.reference.shape
+            is_same = is_same and isclose(relative_error(result, kept.reference), error, rel_tol=_SAME)
+            made = kept
+        else:
+            made = record(self._loop)
+            is_same = kept is None or made.reference.shape == kept.reference.shape
+            is_same = is_same and (kept is None or relative_error(made.reference, kept.reference) < _SAME)
+        if not is_same:
+            raise self._kept.other("results of the calibration set")
+        self._bars.advance(phase)
+        return kept or self._kept.keep_recording(made)
 
     def _sensitivity(self, table: Steps, probes: int) -> Array:
         """The sensitivity of every step, measured at `probes` of them in a run with `table` computed."""

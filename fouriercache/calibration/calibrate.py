@@ -13,12 +13,12 @@ from fouriercache.calibration.bench import Bench
 from fouriercache.calibration.checkpoint import Checkpoint
 from fouriercache.calibration.fit import Fit
 from fouriercache.calibration.loop import Loop, Sample
-from fouriercache.calibration.pipelines import calibration_set
+from fouriercache.calibration.pipelines import Call, calibration_set
 from fouriercache.calibration.polynomials import fit_polynomial, record_changes
 from fouriercache.calibration.progress import Bars
 from fouriercache.calibrations import Calibration, describe_method
 from fouriercache.checks import check_whole
-from fouriercache.errors import MethodError
+from fouriercache.errors import CalibrationError, MethodError
 from fouriercache.fingerprints import fingerprint_scheduler, fingerprint_weights
 from fouriercache.methods import Method
 from fouriercache.predictors import Calibrated
@@ -35,7 +35,7 @@ def calibrate(
     num_steps: int,
     steps: int | Sequence[int] | None = None,
     sample: Sample | None = None,
-    call: Mapping[str, Any] | None = None,
+    call: Call | None = None,
     seeds: Sequence[int] = (0,),
     scheduler: Any = None,
     start: Sequence[int] | None = None,
@@ -63,8 +63,9 @@ def calibrate(
         steps: how many of them to compute, 10 if not given; or a table of steps to take as it is.
         sample: `sample(denoiser)` runs the calibration set with the denoiser it is given and returns its final latents
             or images, float [n, ...]. It must do the same each time: draw noise from a generator seeded inside it.
-        call: keyword arguments of the pipeline: prompts or classes, guidance, size.
-        seeds: the pipeline is called once with each.
+        call: keyword arguments of the pipeline: prompts or classes, guidance, size. Or several of them, say one for
+            each guidance weight that will be used.
+        seeds: the pipeline is called once with each, for each of `call`.
         scheduler: the scheduler that `sample` uses, to be remembered; a pipeline's own is known.
         start: a table to consider beside those of dynamic programming, say that of another guidance.
         probes: at how many steps the sensitivity is measured.
@@ -88,6 +89,8 @@ def calibrate(
     """
     chosen = method_from_name(method) if isinstance(method, str) else method
     _check_counts(num_steps, probes, trials, refine)
+    _check_fit(fit)
+    kept_at = None if checkpoint is None else _checked_path(checkpoint)
     denoiser, run, known_scheduler = calibration_set(model, sample, call, seeds, scheduler, num_steps)
     common: dict[str, Any] = {
         "method": describe_method(chosen),
@@ -107,7 +110,7 @@ def calibrate(
     wanted = _checked_steps(chosen, num_steps, 10 if steps is None else steps, start)
     loop = Loop(denoiser, chosen, run, num_steps, options)
     belongs_to = {"model": common["model"], "calibration set": loop.first_call, "num_steps": num_steps}
-    kept = Checkpoint(None if checkpoint is None else Path(checkpoint), {**belongs_to, "options": repr(options)})
+    kept = Checkpoint(kept_at, {**belongs_to, "options": repr(options)})
     with Bars(progress) as bars:
         bench = Bench(denoiser, chosen, run, loop, kept, bars)
         if isinstance(wanted, int):
@@ -143,6 +146,28 @@ def _check_counts(num_steps: int, probes: int, trials: int, refine: int) -> None
     check_whole("calibrate", "probes", probes, least=1, advice="12 are enough for 50 steps.")
     check_whole("calibrate", "trials", trials, least=1, advice="60 are enough for 10 steps of 50.")
     check_whole("calibrate", "refine", refine, least=0, advice="It is a number of rounds; 0 refines nothing.")
+
+
+def _check_fit(fit: object) -> None:
+    if fit is not None and not isinstance(fit, Fit):
+        raise MethodError(
+            f"calibrate needs fit to be a Fit, got {fit!r} of type {type(fit).__name__}.\n"
+            f"  where: calibrate(fit={fit!r})\n"
+            "  Pass fit=Fit(), or leave it out and no scalars are fitted."
+        )
+
+
+def _checked_path(checkpoint: str | Path) -> Path:
+    """The file that keeps the measurements: said before anything is measured that it cannot be one."""
+    path = Path(checkpoint)
+    if path.is_dir() or not path.parent.is_dir():
+        fault = "is a folder" if path.is_dir() else "is in a folder that is not there"
+        raise CalibrationError(
+            f"The checkpoint {fault}, so nothing can be kept in it.\n"
+            f"  where: calibrate(checkpoint={str(checkpoint)!r})\n"
+            "  Give the path of a file, new or of this calibration, in a folder that is there."
+        )
+    return path
 
 
 def _check_measuring(steps: int | Sequence[int] | None, fit: Fit | None, refine: int) -> None:

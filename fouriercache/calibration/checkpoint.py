@@ -53,6 +53,14 @@ class Checkpoint:
         self._sensitivities(method, table)[str(step)] = value
         self._write()
 
+    def other(self, *differences: str) -> CalibrationError:
+        """Return the error that says in what this file differs from the calibration it was given to."""
+        return CalibrationError(
+            f"The checkpoint belongs to another calibration: not the same {', '.join(differences)}.\n"
+            f"  file: {self.path}\n"
+            "  Give checkpoint= another path, or delete the file to begin anew."
+        )
+
     def _sensitivities(self, method: str, table: Table) -> dict[str, float]:
         return self._numbers.setdefault(f"sensitivities of {method} at {_text_of(table)}", {})
 
@@ -82,11 +90,7 @@ class Checkpoint:
                 "  Delete it to begin anew, or give checkpoint= another path."
             ) from error
         if belongs_to != self._belongs_to:
-            other = [name for name, value in self._belongs_to.items() if belongs_to.get(name) != value]
-            raise CalibrationError(
-                f"The checkpoint belongs to another calibration: not the same {', '.join(other)}.\n  file: {path}\n"
-                "  Give checkpoint= another path, or delete the file to begin anew."
-            )
+            raise self.other(*(name for name, value in self._belongs_to.items() if belongs_to.get(name) != value))
 
 
 class Measured(dict[Table, float]):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import product
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -14,12 +15,14 @@ from fouriercache.calibration.loop import Sample
 from fouriercache.errors import CalibrationError
 
 _DENOISER = "transformer"
+Call: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+"""Keyword arguments of a pipeline, or of several calls of it."""
 
 
 def calibration_set(
     model: Any,
     sample: Sample | None,
-    call: Mapping[str, Any] | None,
+    call: Call | None,
     seeds: Sequence[int],
     scheduler: Any,
     num_steps: int,
@@ -43,17 +46,21 @@ def calibration_set(
     return _denoiser_of(model), sample_with_pipeline(model, call, seeds, num_steps), model.scheduler
 
 
-def sample_with_pipeline(pipe: Any, call: Mapping[str, Any], seeds: Sequence[int], num_steps: int) -> Sample:
-    """Return a function that calls a copy of the pipeline once for each seed, with a denoiser put into it.
+def sample_with_pipeline(pipe: Any, call: Call, seeds: Sequence[int], num_steps: int) -> Sample:
+    """Return a function that calls a copy of the pipeline once for each call and seed, with a denoiser put into it.
 
     The copy shares all components but the scheduler; the pipeline given is not changed. Each call gets `call`,
     `num_inference_steps`, a generator seeded on the CPU, and `output_type="latent"` unless `call` says otherwise.
 
-    Raises CalibrationError when this is no pipeline with a transformer, or there is no seed.
+    Raises CalibrationError when this is no pipeline with a transformer, or there is no seed or call.
     """
     _denoiser_of(pipe)
-    if not seeds:
-        raise CalibrationError("No seed, so nothing would be sampled.\n  Pass seeds=(0,) or more.")
+    calls = [call] if isinstance(call, Mapping) else list(call)
+    if not seeds or not calls:
+        missing = "call" if seeds else "seed"
+        raise CalibrationError(
+            f"No {missing}, so nothing would be sampled.\n  Pass seeds=(0,) and call={{...}}, or more."
+        )
     scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
     ours = type(pipe)(**{**pipe.components, "scheduler": scheduler})
     ours.set_progress_bar_config(disable=True)
@@ -61,8 +68,8 @@ def sample_with_pipeline(pipe: Any, call: Mapping[str, Any], seeds: Sequence[int
     def sample(denoiser: nn.Module) -> Tensor:
         setattr(ours, _DENOISER, denoiser)
         results = []
-        for seed in seeds:
-            given = {"output_type": "latent", **copy.deepcopy(dict(call))}
+        for one, seed in product(calls, seeds):
+            given = {"output_type": "latent", **copy.deepcopy(dict(one))}
             generator = torch.Generator().manual_seed(seed)
             found = ours(**given, num_inference_steps=num_steps, generator=generator, return_dict=False)
             results.append(_as_rows(found[0]))

@@ -7,7 +7,8 @@ is measured by one run with that factor changed a little. That is two factors a 
 for one run each, and few enough not to fit noise.
 
 Half of the calibration set says where to go, the other half how far: a step is taken only where it lowers the error of
-the half that had no say in its direction.
+the half that had no say in its direction. Each sample's error counts as a share of what it was at the start, so that
+samples with large errors, as those of a large guidance weight are, do not decide for all.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from fouriercache.calibration.loop import Answers, Loop, relative_error
+from fouriercache.calibration.loop import Answers, Loop
 from fouriercache.predictors import Calibrated, Coefficients
 
 _CHANGE = 0.1
@@ -55,11 +56,12 @@ def refine(
         return loop.run(table, answers=_answers(start, terms, values))
 
     result = run(factors)
+    scale = _error_norms(result, reference).clamp_min(1e-6 * _norms(reference))
     for _ in range(rounds if terms else 0):
-        step = _gauss_newton_step(run, factors, result, reference, ridge)
+        step = _gauss_newton_step(run, factors, result, reference, scale, ridge)
         tried = [(factors + length * step, run(factors + length * step)) for length in _LENGTHS]
-        best, reached = min(tried, key=lambda one: _judged_error(one[1], reference))
-        if _judged_error(reached, reference) >= _judged_error(result, reference):
+        best, reached = min(tried, key=lambda one: _judged_error(one[1], reference, scale))
+        if _judged_error(reached, reference, scale) >= _judged_error(result, reference, scale):
             break
         factors, result = best, reached
     if not factors.any():
@@ -121,14 +123,13 @@ def _answers(start: Calibrated, terms: Sequence[_Term], factors: Tensor) -> Answ
 
 
 def _gauss_newton_step(
-    run: Callable[[Tensor], Tensor], factors: Tensor, result: Tensor, reference: Tensor, ridge: float
+    run: Callable[[Tensor], Tensor], factors: Tensor, result: Tensor, reference: Tensor, scale: Tensor, ridge: float
 ) -> Tensor:
     """The factors' change that takes the first half's result nearest to its reference, were the loop linear."""
     half = slice(0, None, 2)
-    scale = reference[half].double().flatten(1).norm(dim=1, keepdim=True)
 
     def scaled(value: Tensor) -> Tensor:
-        rows: Tensor = value[half].double().flatten(1) / scale
+        rows: Tensor = value[half].double().flatten(1) / scale[half, None]
         return rows.flatten()
 
     effects = []
@@ -143,6 +144,15 @@ def _gauss_newton_step(
     return found
 
 
-def _judged_error(result: Tensor, reference: Tensor) -> float:
-    """The error of the half that the direction does not know."""
-    return relative_error(result[1::2], reference[1::2])
+def _judged_error(result: Tensor, reference: Tensor, scale: Tensor) -> float:
+    """The error of the half that the direction does not know, as a share of that at the start."""
+    return float((_error_norms(result, reference) / scale)[1::2].mean())
+
+
+def _error_norms(result: Tensor, reference: Tensor) -> Tensor:
+    return _norms(result.double() - reference.double())
+
+
+def _norms(value: Tensor) -> Tensor:
+    found: Tensor = value.double().flatten(1).norm(dim=1)
+    return found

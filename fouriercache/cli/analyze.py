@@ -8,7 +8,7 @@ import typer
 
 from fouriercache.calibration import analyze as run_analysis
 from fouriercache.calibration.demo import demo_set, seconds_of_a_call
-from fouriercache.cli.options import MOST_STEPS, DryRun, Json, Seed, examples
+from fouriercache.cli.options import MOST_STEPS, DryRun, Guidance, Json, Seed, examples
 from fouriercache.cli.speak import say, show_json
 from fouriercache.methods import SITES
 from fouriercache.models.demo import GUIDANCE, load_demo_model
@@ -25,7 +25,7 @@ def analyze(
     steps: Annotated[int, typer.Option(min=2, max=MOST_STEPS, help="Sampling steps.")] = 50,
     images: Annotated[int, typer.Option(min=1, help="Images that are sampled.")] = 2,
     seed: Seed = 0,
-    guidance: Annotated[float, typer.Option(help="Guidance weight.")] = GUIDANCE,
+    guidance: Guidance = None,
     tolerance: Annotated[
         float, typer.Option(help="What may lie above a site's bandwidth, as a share of its feature.")
     ] = 0.1,
@@ -36,7 +36,7 @@ def analyze(
 
     The interval is what a site's bandwidth asks for by the sampling theorem.
     """
-    model, run = load_demo_model(), demo_set(images=images, seed=seed, steps=steps, guidance=guidance)
+    model, run = load_demo_model(), demo_set(images=images, seed=seed, steps=steps, guidance=guidance or [GUIDANCE])
     seconds = steps * seconds_of_a_call(model, run)
     if dry_run:
         if as_json:

@@ -9,7 +9,7 @@ import typer
 
 from fouriercache.calibration import calibrate as run_calibration
 from fouriercache.calibration.demo import count_calls, demo_set, seconds_of_a_call
-from fouriercache.cli.options import MOST_STEPS, DryRun, Json, MethodName, Order, Seed, SiteName, examples
+from fouriercache.cli.options import MOST_STEPS, DryRun, Guidance, Json, MethodName, Order, Seed, SiteName, examples
 from fouriercache.cli.speak import say, show, show_json
 from fouriercache.models.demo import GUIDANCE, load_demo_model, load_demo_scheduler
 from fouriercache.presets import method_from_name
@@ -20,6 +20,7 @@ EXAMPLES = (
     examples(
         ("calibrate --dry-run", "how long it takes here"),
         ("calibrate --computed 7 --refine 1", "find 7 steps to compute, then refine the scalars as well"),
+        ("calibrate --guidance 1.5 --guidance 4 --refine 1", "for more than one guidance weight"),
         ("calibrate --method TeaCache", "fit TeaCache's polynomial"),
     )
     + "\n\nUse the file: fc.optimize(model, fc.Tuned(), calibration='calibration.safetensors')"
@@ -28,6 +29,9 @@ EXAMPLES = (
 _PROBES = 12
 """Steps at which a calibration measures the sensitivity."""
 
+_COMPUTED, _TRIALS = 10, 60
+"""What is taken where nothing is said."""
+
 
 def calibrate(
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("calibration.safetensors"),
@@ -35,12 +39,14 @@ def calibrate(
     site: SiteName = None,
     order: Order = None,
     steps: Annotated[int, typer.Option(min=2, max=MOST_STEPS, help="Sampling steps.")] = 50,
-    computed: Annotated[int, typer.Option(min=1, help="How many steps to compute.")] = 10,
+    computed: Annotated[int | None, typer.Option(min=1, help="How many steps to compute, 10 if not given.")] = None,
     images: Annotated[int, typer.Option(min=1, help="Images in the calibration set.")] = 8,
     seed: Seed = 0,
-    guidance: Annotated[float, typer.Option(help="Guidance weight of the calibration set.")] = GUIDANCE,
-    trials: Annotated[int, typer.Option(min=1, help="Step tables that the search may try.")] = 60,
-    refine: Annotated[int, typer.Option(min=0, help="Rounds of refining scalars against the result.")] = 0,
+    guidance: Guidance = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help=f"Step tables that the search may try, {_TRIALS} if not given.")
+    ] = None,
+    refine: Annotated[int | None, typer.Option(min=0, help="Rounds of refining scalars against the result.")] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Keeps every measurement, to go on from. Beside --out if not given.")
     ] = None,
@@ -49,18 +55,33 @@ def calibrate(
 ) -> None:
     """Find the steps to compute, on the shipped model: dynamic programming, then search with the cached result.
 
-    Broken off, it goes on where it was when the same command is run again.
+    Of a method that decides while it runs, fit the polynomial. A search broken off goes on where it was when the same
+    command is run again.
     """
     given = {"site": site, "order": order}
     chosen = method_from_name(method, **{name: value for name, value in given.items() if value is not None})
     measures = chosen.schedule.indicator is not None
-    model, run = load_demo_model(), demo_set(images=images, seed=seed, steps=steps, guidance=guidance)
-    calls = count_calls(steps=steps, computed=computed, probes=_PROBES, trials=trials, refine=refine)
-    seconds = (steps if measures else calls) * seconds_of_a_call(model, run)
+    asked = {"--computed": computed, "--trials": trials, "--refine": refine, "--checkpoint": checkpoint}
+    if measures and (useless := [name for name, value in asked.items() if value is not None]):
+        raise typer.BadParameter(
+            f"{chosen.name} decides about steps itself; a polynomial is fitted to one run, which none of this changes.",
+            param_hint=", ".join(useless),
+        )
+    model = load_demo_model()
+    run = demo_set(images=images, seed=seed, steps=steps, guidance=guidance or [GUIDANCE])
+    wanted: dict[str, Any] = {
+        "steps": _COMPUTED if computed is None else computed,
+        "trials": _TRIALS if trials is None else trials,
+        "refine": refine or 0,
+        "probes": _PROBES,
+    }
     kept = out.with_name(out.stem + ".checkpoint.safetensors") if checkpoint is None else checkpoint
+    seconds = seconds_of_a_call(model, run) * (1 if guidance is None else len(guidance))
+    seconds *= steps if measures else count_calls(num_steps=steps, **wanted)
     if dry_run:
         if as_json:
-            show_json({"method": chosen.name, "steps": steps, "computed": computed, "seconds": seconds})
+            plan = {"method": chosen.name, "steps": steps, "computed": None if measures else wanted["steps"]}
+            show_json({**plan, "seconds": seconds})
         else:
             typer.echo(
                 f"At most {format_seconds(seconds)} of sampling on this machine, plus capture. Nothing was written."
@@ -68,12 +89,11 @@ def calibrate(
         return
     if out.is_dir() or not out.parent.is_dir():
         raise typer.BadParameter(f"{out} is no file in a folder that is there.", param_hint="--out")
-    say(f"At most {format_seconds(seconds)} of sampling, plus capture. Every measurement is kept in {kept}.")
-    wanted: dict[str, Any] = (
-        {} if measures else {"steps": computed, "trials": trials, "refine": refine, "probes": _PROBES}
-    )
+    keeps = "" if measures else f" Every measurement is kept in {kept}."
+    say(f"At most {format_seconds(seconds)} of sampling, plus capture.{keeps}")
     scheduler = load_demo_scheduler()
-    found = run_calibration(model, chosen, sample=run, num_steps=steps, scheduler=scheduler, checkpoint=kept, **wanted)
+    options = {} if measures else {**wanted, "checkpoint": kept}
+    found = run_calibration(model, chosen, sample=run, num_steps=steps, scheduler=scheduler, **options)
     found.save(out)
     if as_json:
         show_json(found.as_dict())

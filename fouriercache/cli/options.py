@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fouriercache.methods import SITES
+from fouriercache.models.demo import GUIDANCE
 from fouriercache.models.examples import SPECS
 from fouriercache.presets import PRESETS
 
@@ -16,6 +17,12 @@ MOST_STEPS = 1000
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Steps = Annotated[int, typer.Option(min=1, max=MOST_STEPS, help="Sampling steps.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the noise.")]
+Guidance = Annotated[
+    list[float] | None,
+    typer.Option(
+        help=f"Guidance weight of the sampled images, {GUIDANCE} if not given; say it again for more weights."
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run and for how long; write nothing.")]
 Spec = Annotated[
     str,

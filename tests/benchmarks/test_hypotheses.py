@@ -212,14 +212,13 @@ def test_what_is_measured_anew_takes_the_place_of_what_was_written(tmp_path: Pat
     whole = read_results(tmp_path)
     assert [finding.markdown() for finding in whole.findings] == [first.markdown(), second.markdown()]
     assert "| (0, 2) | 0.500 [0.400, 0.600] |" in second.markdown()
-    merged = whole.with_newer(Found([replace(first, claim="new", commits="def")]))
-    assert [finding.claim for finding in merged.findings] == ["new", "kept"]
-    assert [finding.commits for finding in merged.findings] == ["def", "abc"]
+    newer = Found([replace(first, claim="new", commits="def"), replace(first, name="H2", claim="more")])
+    merged = whole.with_newer(newer, ("H0", "H2", "H3", "H1"))
+    assert [finding.claim for finding in merged.findings] == ["new", "more", "kept"]
+    assert [finding.commits for finding in merged.findings] == ["def", "abc", "abc"]
     assert (merged.presets, merged.presets_commits) == (whole.presets, "abc")
     write_page(tmp_path, merged, lab)
     assert "## H0: new" in (tmp_path / "evidence.md").read_text()
-    with pytest.raises(ValueError, match="H7"):
-        whole.with_newer(Found([replace(first, name="H7")]))
 
 
 def test_each_method_has_its_own_rows_for_its_page(tmp_path: Path):

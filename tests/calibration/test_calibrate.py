@@ -88,7 +88,7 @@ def test_refuses_other_timesteps_than_it_was_made_with(model: Any, found: fc.Cal
         sampler(count=9)(fast)
 
 
-def test_goes_on_from_a_checkpoint_to_the_same_answer_and_runs_nothing_twice(
+def test_goes_on_from_a_checkpoint_to_the_same_answer_and_runs_one_table_twice(
     model: Any, found: fc.Calibration, tmp_path: Path
 ):
     path = tmp_path / "kept.safetensors"
@@ -96,19 +96,35 @@ def test_goes_on_from_a_checkpoint_to_the_same_answer_and_runs_nothing_twice(
     with pytest.raises(KeyboardInterrupt):
         calibrate(model, sample=broken, checkpoint=path)
     assert calibrate(model, sample=rest, checkpoint=path) == found
-    # the uncached run, one to compare the perturbed ones with and 4 of those; each table but that one's once
-    assert broken.runs - 1 + rest.runs == 1 + 1 + 4 + found.trials - 1
+    # the uncached run, one to compare the perturbed ones with and 4 of those; each table but that one's once; and one
+    # again, to see that what is kept is of this set
+    assert broken.runs - 1 + rest.runs == 1 + 1 + 4 + found.trials - 1 + 1
     assert calibrate(model, sample=nothing, checkpoint=path) == found
-    assert nothing.runs == 0
+    assert nothing.runs == 1
 
     other = Counting()
     three = calibrate(model, sample=other, checkpoint=path, steps=3, trials=1)
     assert len(three.steps) == 3
-    assert other.runs == 1 + 4 + three.trials - 1  # the uncached run is not made again
+    assert other.runs == 1 + 4 + three.trials - 1 + 1  # the uncached run is not made again
 
     for changes in ({"num_steps": 8}, {"sample": sampler(seed=5)}, {"check_finite": False}):
         with pytest.raises(CalibrationError, match="belongs to another calibration"):
             calibrate(model, checkpoint=path, **changes)
+
+
+def test_refuses_the_checkpoint_of_a_set_that_only_begins_alike(model: Any, tmp_path: Path):
+    def shorter(denoiser: Any) -> Tensor:
+        return sampler()(denoiser) * 0.9  # as another guidance weight, it shows in the result alone
+
+    path = tmp_path / "kept.safetensors"
+    calibrate(model, checkpoint=path, trials=1)
+    for sample in (shorter, sampler(batches=2)):
+        with pytest.raises(CalibrationError, match="not the same results of the calibration set"):
+            calibrate(model, checkpoint=path, sample=sample)
+        with pytest.raises(CalibrationError, match="not the same results of the calibration set"):
+            fc.calibrate(
+                model, "FORA", num_steps=STEPS, steps=4, sample=sample, checkpoint=path, progress=False
+            )  # of whose tables none is kept
 
 
 def test_refuses_a_checkpoint_that_is_something_else(model: Any, tmp_path: Path):
@@ -165,6 +181,9 @@ def test_sensitivities_are_spread_by_straight_lines_between_logarithms():
         ({"trials": 0}, MethodError, "trials to be at least 1"),
         ({"start": (0, 2)}, MethodError, "start has 2 steps"),
         ({"num_steps": 12}, CalibrationError, "took 10 steps, and num_steps says 12"),
+        ({"fit": True}, MethodError, "needs fit to be a Fit, got True"),
+        ({"checkpoint": "/nowhere/kept.safetensors"}, CalibrationError, "is in a folder that is not there"),
+        ({"checkpoint": "."}, CalibrationError, "is a folder"),
         ({"sample": None}, CalibrationError, "nothing says how to sample"),
         ({"call": {}}, CalibrationError, "nothing says how to sample"),
         ({"sample": lambda _: torch.zeros(2, 3)}, CalibrationError, "never called the denoiser"),

@@ -181,6 +181,8 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path):
         replace(MADE, errors={"found": float("nan")}).save(path)
     assert Calibration.load(path) == MADE
     assert len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(OSError, match="cannot be written"):
+        MADE.save(tmp_path / "nowhere" / "made.safetensors")
 
 
 def test_optimize_takes_steps_and_their_number_from_a_calibration(tmp_path: Path):
@@ -212,10 +214,12 @@ def test_knows_its_scheduler_by_class_and_options():
     same: Any = type(scheduler).from_config(scheduler.config)
     other: Any = type(scheduler).from_config(scheduler.config, timestep_spacing="trailing")
     made = replace(MADE, scheduler=fingerprint_scheduler(scheduler))
-    made.check_scheduler(fingerprint_scheduler(same))
-    replace(MADE, scheduler=None).check_scheduler(fingerprint_scheduler(other))
+    made.check_scheduler(same)
+    replace(MADE, scheduler=None).check_scheduler(other)
     with pytest.raises(CalibrationError, match="another scheduler"):
-        made.check_scheduler(fingerprint_scheduler(other))
+        made.check_scheduler(other)
+    with pytest.raises(CalibrationError, match="str is no scheduler of diffusers"):
+        made.check_scheduler("ddim")
 
 
 def test_fingerprints_tell_weights_apart():

@@ -61,3 +61,15 @@ def test_refuses_what_is_no_pipeline_with_a_transformer():
         fc.calibrate(dit_pipeline(), METHOD, num_steps=STEPS)
     with pytest.raises(CalibrationError, match="No seed"):
         fc.calibrate(dit_pipeline(), METHOD, num_steps=STEPS, call=DIT, seeds=())
+
+
+def test_several_calls_are_one_set():
+    pipe = dit_pipeline()
+    calls = [DIT, {**DIT, "guidance_scale": 4.0}]
+    both = sample_with_pipeline(pipe, calls, (0,), STEPS)(pipe.transformer)
+    assert len(both) == 2
+    for row, call in zip(both, calls, strict=True):
+        assert torch.equal(row[None], sample_with_pipeline(pipe, call, (0,), STEPS)(pipe.transformer))
+    assert not torch.equal(both[0], both[1])
+    with pytest.raises(CalibrationError, match="No call"):
+        sample_with_pipeline(pipe, [], (0,), STEPS)
