@@ -45,10 +45,18 @@ def fake_result(node: fx.Node) -> Any:
     mode = detect_fake_mode([leaf for leaf in leaves if isinstance(leaf, torch.Tensor)])
     # Decompositions with symbolic sizes need torch's Python dispatcher.
     with mode or contextlib.nullcontext(), enable_python_dispatcher():
-        if node.target is aten.unbind.int and isinstance(args[0].shape[args[1]], int):
-            # The parts are alike but for where they begin; to have torch make each takes as long as to capture a block.
-            return (args[0].select(args[1], 0),) * args[0].shape[args[1]]
+        if node.target is aten.unbind.int:
+            return _parts_of(*leaves[:2])
         return node.target(*args, **kwargs)
+
+
+def _parts_of(whole: torch.Tensor, dim: int = 0) -> Any:
+    """What `unbind` gives, one value for all parts: they are alike but for where they begin.
+
+    To have torch make each, with symbolic sizes, takes as long as to capture a block of a model.
+    """
+    count: Any = whole.shape[dim]  # torch types a size as a number; here it may be a symbol
+    return (whole.select(dim, 0),) * count if isinstance(count, int) and count else aten.unbind.int(whole, dim)
 
 
 def insert_after(anchor: fx.Node, target: Callable[..., Any], *args: Any, like: fx.Node | None = None) -> fx.Node:
