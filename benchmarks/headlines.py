@@ -46,7 +46,7 @@ ABOUT = (
     "its full size, with the schedule of the published code where it is fixed. FLOPs are two for each multiply-add. "
     "*Steps that theirs implies* is what would give their figure if a cached step cost nothing: a check of their count "
     "of steps. A cached step of less than nothing means that what depends on the prompt alone, which the original does "
-    "at each step, is done once. TeaCache decides by the data, which no graph has; its rows take as many computed steps "
+    "at each step, is done once. TeaCache decides by data, which no graph has; its rows take as many computed steps "
     "as the published figure implies, and show what the graph gives for them. Where a paper prints times, not FLOPs, "
     "the row says so. Nothing of the table is typed but what was published, and the reasons."
 )
