@@ -4,7 +4,6 @@ from fouriercache import testing
 from fouriercache.calibration import Analysis, Fit, SiteSpectrum, analyze, calibrate
 from fouriercache.calibrations import Calibration
 from fouriercache.codecs import Dense, LowPass, Quantized
-from fouriercache.cost import Device, measure_cpu
 from fouriercache.errors import (
     BundleError,
     CalibrationError,
@@ -109,7 +108,6 @@ __all__ = [
     "Damped",
     "Decision",
     "Dense",
-    "Device",
     "Dissimilarity",
     "EngineError",
     "Filtered",
@@ -175,7 +173,6 @@ __all__ = [
     "calibrate",
     "export",
     "load",
-    "measure_cpu",
     "method_from_name",
     "optimize",
     "testing",

@@ -29,6 +29,7 @@ from . import (
     h7_spectral_difference,
     h8_noise,
     h9_cost,
+    own_guidance,
     own_method,
 )
 from .finding import Finding, Table
@@ -38,6 +39,7 @@ from .presets_table import measure_presets
 
 FINDERS: Mapping[str, Callable[[Lab], Finding]] = {
     "Tuned": own_method.find,
+    "Guidance": own_guidance.find,
     "H1": h1_temporal_spectra.find,
     "H2": h2_truncated_caches.find,
     "H3": h3_prediction.find,

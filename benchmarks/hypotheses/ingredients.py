@@ -8,11 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 import fouriercache as fc
+from fouriercache.calibration.bench import scalars_of
 from fouriercache.calibration.fit import fit_scalars, form_of
 from fouriercache.calibration.loop import Loop
+from fouriercache.calibration.refine import refine
 from fouriercache.models import demo
 
 from .lab import CALIBRATION, Images, Lab, package_commit
@@ -69,6 +72,21 @@ def fitted_scalars(
     return fc.Calibrated(steps, _tuples(rows), edges)
 
 
+def refined_scalars(lab: Lab, steps: tuple[int, ...], weights: tuple[float, ...]) -> fc.Calibrated:
+    """Scalars of `Tuned` at these steps, refined once against final images at these guidance weights."""
+    named = " ".join(f"{weight:g}" for weight in weights)
+    path = lab.folder / f"refined {named} {lab.steps} {'-'.join(map(str, steps))}.json"
+    if not path.is_file():
+        lab.begin(f"  refined scalars, guidance {named}")
+        samples = [_calibration_set(lab.steps, weight) for weight in weights]
+        reference = torch.cat([lab.uncached(replace(CALIBRATION, guidance=weight)) for weight in weights])
+        own = fc.Tuned()
+        loop = Loop(lab.model, own, lambda denoiser: torch.cat([sample(denoiser) for sample in samples]), lab.steps, {})
+        found = refine(loop, steps, scalars_of(own, steps, lab.steps), reference, rounds=1)
+        write_whole(path, json.dumps({"rows": found.rows, "commit": package_commit()}))
+    return fc.Calibrated(steps, _tuples(json.loads(path.read_text())["rows"]))
+
+
 def analyzed(lab: Lab, site: str) -> fc.Analysis:
     """Spectra of every site of a kind, on the calibration images."""
     path = lab.folder / f"spectra {site} {lab.steps}.json"
@@ -83,8 +101,8 @@ def analyzed(lab: Lab, site: str) -> fc.Analysis:
     return fc.Analysis(**{**known, "sites": sites})
 
 
-def _calibration_set(steps: int) -> Callable[[Any], Tensor]:
-    images: Images = CALIBRATION
+def _calibration_set(steps: int, guidance: float = demo.GUIDANCE) -> Callable[[Any], Tensor]:
+    images: Images = replace(CALIBRATION, guidance=guidance)
     ((labels, noise),) = images.batches()
 
     def sample(denoiser: Any) -> Tensor:

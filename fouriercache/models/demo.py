@@ -23,6 +23,7 @@ from fouriercache.errors import WeightsError
 
 __all__ = [
     "CALIBRATED",
+    "CALIBRATED_GUIDANCE",
     "CLASS_NAMES",
     "FOLDER",
     "GUIDANCE",
@@ -52,6 +53,9 @@ CLASS_NAMES = (
 
 CALIBRATED = (7, 10, 17)
 """Numbers of computed steps, of 50, for which a calibration of the method `Tuned` is shipped."""
+
+CALIBRATED_GUIDANCE = (1.5, 3.5)
+"""The guidance weights of the trajectories on which scalars were refined, for 7 computed steps."""
 
 NULL_CLASS = 10
 """The label that stands for no class, for classifier-free guidance."""
@@ -120,7 +124,7 @@ def load_demo_scheduler(folder: Path = FOLDER) -> DDIMScheduler:
 
 
 def load_demo_calibration(computed: int, folder: Path = FOLDER) -> Calibration:
-    """Load the step table for `Tuned` with `computed` of 50 steps of the demo's scheduler.
+    """Load the step table for `Tuned` with `computed` of 50 steps of the demo's scheduler; for 7, with scalars.
 
     `training/calibrate_demo.py` made it, on eight images of eight classes.
 
