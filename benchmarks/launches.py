@@ -8,18 +8,24 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+_GATHERS = ("embedding", "gather", "index", "index_select")
+"""Calls that read of their first tensor what they return, not all of it."""
+
 
 class CountCalls(TorchDispatchMode):
     """Counts what ATen is asked to do while it is open.
 
     Attributes:
         launches: calls that compute or copy; a call whose result shares its input's memory is a view and is free.
+        moved: bytes of the tensors that launches are given and return, each tensor once for a launch; a dimension
+            that is expanded counts once.
         targets: calls by operator, views and all.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.launches = 0
+        self.moved = 0
         self.targets: dict[str, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -29,12 +35,34 @@ class CountCalls(TorchDispatchMode):
         self.targets[name] = self.targets.get(name, 0) + 1
         if func._schema.is_mutable or not _memory(result) <= _memory((args, kwargs)):
             self.launches += 1
+            written = _bytes(result)
+            self.moved += written + _bytes((args, kwargs))
+            if name in _GATHERS:
+                self.moved += written - _bytes(args[0])
         return result
 
 
+def _tensors(values: Any) -> list[Tensor]:
+    return [leaf for leaf in torch.utils._pytree.tree_leaves(values) if isinstance(leaf, Tensor)]
+
+
 def _memory(values: Any) -> set[int]:
-    leaves = torch.utils._pytree.tree_leaves(values)
-    return {leaf.untyped_storage()._cdata for leaf in leaves if isinstance(leaf, Tensor)}
+    return {leaf.untyped_storage()._cdata for leaf in _tensors(values)}
+
+
+def _bytes(values: Any) -> int:
+    """Bytes of the tensors; 0 for what is traced meanwhile, whose sizes are no numbers and must not be asked for."""
+    seen = {}
+    for leaf in _tensors(values):
+        if all(type(size) is int for size in leaf.shape):
+            seen[leaf.untyped_storage()._cdata, leaf.storage_offset(), leaf.shape, leaf.stride()] = leaf
+    total = 0
+    for leaf in seen.values():
+        stored = leaf.element_size()
+        for size, stride in zip(leaf.shape, leaf.stride(), strict=True):
+            stored *= size if stride else 1
+        total += stored
+    return total
 
 
 def executed_share(calls: CountCalls, layers: int) -> float:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from common import read_arguments
 from diffusers import DiTTransformer2DModel
-from results import Check, Column, Result
+from results import Check, Column, Result, provenance
 from torch import Tensor
 
 import fouriercache as fc
@@ -28,6 +28,8 @@ from fouriercache.presets import PRESETS
 ALLOWED = 1e-4
 """Largest difference in any step, over the largest value of that step."""
 PRODUCTS = {"MatMul", "Gemm", "FusedMatMul", "Conv", "FusedConv", "Attention", "MultiHeadAttention"}
+PART = "ort_presets.part.json"
+"""What has been found so far: a run that was broken off goes on from there."""
 CALIBRATED = "Tuned, as calibrated for 10 of 50 steps"
 OTHERS: Mapping[str, Callable[[], fc.Method]] = {
     "ToCa, as published": lambda: fc.ToCa(published=True),
@@ -107,7 +109,10 @@ def compare(subject: Subject, name: str, folder: Path) -> list[dict[str, Any]]:
             "products_cached": None,
         }
         if single:
-            counts = products_of(*bundled.finish_profiles())
+            profiles = [
+                path for path in bundled.finish_profiles() if path.name.startswith("step")
+            ]  # a probe has its own
+            counts = products_of(*profiles)
             row["products_computed"] = min(counts[step] for step in computed)
             row["products_cached"] = max(count for step, count in enumerate(counts) if step not in computed)
         rows.append(row)
@@ -127,10 +132,23 @@ def products_of(profile: Path) -> list[int]:
     return [sum(begin <= moment <= end for moment in nodes) for begin, end in runs]
 
 
+def made() -> dict[str, str]:
+    """When a row was measured, and on what commit: a table may be of several runs."""
+    return {key: value for key, value in provenance().items() if key in ("began", "ended", "commit")}
+
+
+def earlier_rows(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """What a run that was broken off found, by method: `ort_presets.part.json`, to be taken away for a run of all."""
+    path = folder / PART
+    rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    return {name: [row for row in rows if row["name"] == name] for name in {row["name"] for row in rows}}
+
+
 def main() -> None:
     asked = read_arguments(__doc__)
     subject = Subject.make(quick=asked.quick)
     names = ["FORA"] if asked.quick else [*PRESETS, *OTHERS, CALIBRATED]
+    known = {} if asked.quick else earlier_rows(asked.out)
     result = Result(
         "ort_presets",
         "Loops of every preset on the shipped model: ONNX Runtime beside eager",
@@ -144,7 +162,7 @@ def main() -> None:
     )  # fmt: skip
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
-            found = compare(subject, name, Path(folder))
+            found = known.get(name) or [row | made() for row in compare(subject, name, Path(folder))]
         for row in found:
             result.rows.append(row)
             result.checks.append(Check(f"{name}, {row['form']}: worst difference", row["worst"], ALLOWED))
@@ -152,8 +170,10 @@ def main() -> None:
             if row["products_cached"] is not None:
                 share = row["products_cached"] / row["products_computed"]
                 result.checks.append(Check(f"{name}, {row['form']}: cached step's share of products", share, 0.75))
-        result.write_files(asked.out)  # a run that is broken off leaves what it found
+        asked.out.mkdir(parents=True, exist_ok=True)
+        (asked.out / PART).write_text(json.dumps(result.rows))
     result.write(asked.out)
+    (asked.out / PART).unlink()
 
 
 if __name__ == "__main__":

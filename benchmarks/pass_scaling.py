@@ -97,7 +97,7 @@ def measure_passes(captured: Capture, capture_seconds: float, layers: int, site:
     steps: Steps = runs[-1][1]
     seconds = Spread.of([duration for duration, _ in runs])
     outline_seconds, _ = timed(steps.outline)
-    report_seconds, report = timed(lambda: report_of(steps))
+    report_seconds, report = timed(lambda: report_of(steps, method(site)))
     return {
         "layers": layers,
         "site": site,

@@ -4,6 +4,7 @@ from fouriercache import testing
 from fouriercache.calibration import Analysis, Fit, SiteSpectrum, analyze, calibrate
 from fouriercache.calibrations import Calibration
 from fouriercache.codecs import Dense, LowPass, Quantized
+from fouriercache.cost import Device, measure_cpu
 from fouriercache.errors import (
     BundleError,
     CalibrationError,
@@ -108,6 +109,7 @@ __all__ = [
     "Damped",
     "Decision",
     "Dense",
+    "Device",
     "Dissimilarity",
     "EngineError",
     "Filtered",
@@ -173,6 +175,7 @@ __all__ = [
     "calibrate",
     "export",
     "load",
+    "measure_cpu",
     "method_from_name",
     "optimize",
     "testing",

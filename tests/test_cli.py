@@ -113,6 +113,8 @@ def test_demo_refuses_bad_options(words: tuple[str, ...], quick: list[dict[str, 
         (("--interval", "0"), "interval"),
         (("--method", "FORA", "--order", "2"), "FORA has no field 'order'"),
         (("--site", "stack", "--program", "partial"), "no program called 'partial'"),
+        (("--batch", "4"), "give --device"),
+        (("--site", "stack", "--device", "h20"), "Did you mean 'h200'"),
     ],
 )
 def test_inspect_refuses_bad_use(words: tuple[str, ...], message: str):
@@ -218,6 +220,17 @@ def test_inspect_puts_sites_costs_and_program_into_json():
     assert found["program"].startswith("main(")
 
 
+def test_inspect_predicts_what_a_device_takes():
+    words = ("inspect", "--site", "stack", "--method", "FORA", "--device", "h200", "--batch", "4")
+    text = run(*words).stdout
+    for said in ("Predicted for H200 SXM, batch 4", "original", "reuse", "Trajectory: 18 of 50 steps computed"):
+        assert said in text
+    found = json.loads(run(*words, "--json").stdout)["cost"]
+    assert found["batch"] == 4
+    assert found["trajectory"]["flops_speedup"] == pytest.approx(50 / 18, rel=0.05)
+    assert found["device"]["peaks"]["bfloat16"] > found["device"]["peaks"]["float32"]
+
+
 @pytest.mark.slow
 def test_the_demo_runs_on_the_shipped_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     settings = (
@@ -233,4 +246,6 @@ def test_the_demo_runs_on_the_shipped_model(tmp_path: Path, monkeypatch: pytest.
     assert [run["schedule"] for run in found["runs"]] == [[0, 1, 2, 3], [0, 1, 3], [0, 1, 3]]
     assert all(check["passed"] for check in found["checks"])
     assert found["runs"][1]["cache_bytes"] > found["runs"][2]["cache_bytes"] > 0
+    assert [loop["label"] for loop in found["predictions"]] == [setting.label for setting in settings]
+    assert all(3 / 4 <= loop["flops"] < 1 for loop in found["predictions"])
     assert 0 < found["runs"][1]["error"] < 1

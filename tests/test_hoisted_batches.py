@@ -18,7 +18,7 @@ def test_a_batch_of_hoisted_values_above_the_bound_is_not_run(monkeypatch):
     model = tiny_dit()
     fast = fc.optimize(model, METHOD, num_steps=len(TIMESTEPS))
     want = denoise(fast.new_session())
-    monkeypatch.setattr(conditioning, "_LARGEST_BATCH", 1)
+    monkeypatch.setattr(conditioning, "LARGEST_BATCH", 1)
     session = fast.new_session()
     session.prepare(TIMESTEPS)
     denoise(session)

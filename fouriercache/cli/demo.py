@@ -11,7 +11,7 @@ from fouriercache.cli.exits import CHECK_FAILED
 from fouriercache.cli.options import DryRun, Json, Seed, Steps, examples
 from fouriercache.cli.speak import Bars, complain, say, show, show_json
 from fouriercache.report.console import draw_plan, draw_runs
-from fouriercache.report.demo import PREPARING, SHIPPING, choose_settings, estimate_seconds, run_demo
+from fouriercache.report.demo import PREDICTING, PREPARING, SHIPPING, choose_settings, estimate_seconds, run_demo
 from fouriercache.report.figures import format_seconds
 from fouriercache.report.files import prepare_folder, write_report
 from fouriercache.report.shipping import can_ship
@@ -52,7 +52,7 @@ def demo(
     command = ["fouriercache", "demo", "--out", str(out), "--steps", str(steps), "--seed", str(seed)]
     bundle = out / "bundle" if can_ship() else None
     last = [SHIPPING] if bundle is not None else []
-    with Bars([PREPARING, *(label for label, _ in plan), *last], steps) as bars:
+    with Bars([PREPARING, *(label for label, _ in plan), *last, PREDICTING], steps) as bars:
         report = run_demo(steps=steps, seed=seed, command=command, notice=bars.show, bundle=bundle)
     page = write_report(report, out)
     if as_json:

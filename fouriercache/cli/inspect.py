@@ -9,9 +9,10 @@ import typer
 
 from fouriercache.cli.build import build_fast, choose_method
 from fouriercache.cli.options import Interval, Json, MethodName, Order, SiteName, Spec, Steps, examples
-from fouriercache.cli.speak import show, show_json
+from fouriercache.cli.speak import show, show_json, working
+from fouriercache.cost import DEVICES, Device, measure_cpu
 from fouriercache.models.examples import SPECS
-from fouriercache.report.console import draw_facts
+from fouriercache.report.console import draw_cost, draw_facts
 from fouriercache.report.data import graph_as_dict
 from fouriercache.report.facts import collect_facts
 from fouriercache.testing.bundles import golden_of_bundle
@@ -21,6 +22,8 @@ EXAMPLES = examples(
     ("inspect --program reuse", "the text of the graph that a cached step runs"),
     ("inspect flux-dev@2 --program compute", "the graph of FLUX.1-dev with two blocks of each kind, without weights"),
     ("inspect bundle/", "what an exported bundle ships, read from its files alone"),
+    ("inspect dit-xl-2 --device h200 --batch 8", "what steps and a trajectory are predicted to cost on an H200"),
+    ("inspect --device cpu", "the same for this machine's processor, which is measured first"),
     ("inspect --json", "sites, refusals, grid and costs for a program to read"),
 )
 
@@ -36,28 +39,49 @@ def inspect(
         str | None,
         typer.Option(help="Print a program's text instead: canonical, compute, reuse, partial, probe, cond."),
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help=f"Also predict time and memory on this device: {', '.join(DEVICES)}, cpu.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Samples in a call, for --device.")] = None,
     as_json: Json = False,
 ) -> None:
     """Optimise a model and say what was found: sites, refusals, token grid, cost of each mode; or print a graph.
 
     Of the folder of an exported bundle, say what it ships: operators of each graph, bytes of weights, facts of plans.
     """
+    if device is None and batch is not None:
+        raise typer.BadParameter("it says what to predict for, and nothing is: give --device", param_hint="--batch")
     if model not in SPECS and Path(model).is_dir():
-        _inspect_bundle(Path(model), program, as_json=as_json)
+        _inspect_bundle(Path(model), program, device, as_json=as_json)
         return
     chosen = choose_method(method, site=site, interval=interval, order=order)
     fast = build_fast(model, chosen, steps)
     text = None if program is None else fast.program(program).text()
     facts = collect_facts(fast, chosen.name, chosen.site)
+    cost = None if device is None else fast.report.cost(_ceilings(device), batch=batch)
     if as_json:
-        show_json(graph_as_dict(facts) | ({} if text is None else {"program": text}))
+        predicted = {} if cost is None else {"cost": cost.as_dict()}
+        show_json(graph_as_dict(facts) | predicted | ({} if text is None else {"program": text}))
     elif text is not None:
         typer.echo(text, nl=False)
     else:
         show(draw_facts(facts))
+        if cost is not None:
+            show("")
+            show(draw_cost(cost))
 
 
-def _inspect_bundle(folder: Path, program: str | None, *, as_json: bool) -> None:
+def _ceilings(device: str) -> Device | str:
+    """The device of that name; this machine's processor is measured."""
+    if device != "cpu":
+        return device
+    with working("Measuring this processor"):
+        return measure_cpu()
+
+
+def _inspect_bundle(folder: Path, program: str | None, device: str | None, *, as_json: bool) -> None:
+    if device is not None:
+        raise typer.BadParameter("a bundle's graphs are ONNX; predict for the model itself.", param_hint="--device")
     if program is not None:
         raise typer.BadParameter("a bundle's programs are the .txt files in its folder.", param_hint="--program")
     golden = golden_of_bundle(folder)

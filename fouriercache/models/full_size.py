@@ -161,17 +161,18 @@ FULL_SIZE: Mapping[str, FullSize] = MappingProxyType(
 )
 
 
-def build_full_size(name: str, *, depth: int | None = None) -> tuple[nn.Module, dict[str, Any]]:
+def build_full_size(name: str, *, depth: int | Mapping[str, int] | None = None) -> tuple[nn.Module, dict[str, Any]]:
     """Return a model of `FULL_SIZE` on the meta device, in eval mode, and the keyword arguments of one call.
 
     Args:
-        depth: blocks of each kind, when the whole depth is not wanted; the width stays.
+        depth: blocks of each kind, when the whole depth is not wanted, or how many by the names of the arguments that
+            say it; the width stays.
 
     Raises:
         KeyError: there is no such model.
     """
     spec = FULL_SIZE[name]
-    fewer = {} if depth is None else dict.fromkeys(spec.depth, depth)
+    fewer = depth if isinstance(depth, Mapping) else {} if depth is None else dict.fromkeys(spec.depth, depth)
     kind: Any = getattr(diffusers, spec.kind, None) or getattr(opensora, spec.kind)
     with torch.device("meta"):
         model: nn.Module = kind(**{**spec.config, **fewer})

@@ -24,11 +24,12 @@ _SIZES = itertools.count()
 _INHERITED = ("nn_module_stack", "stack_trace", "block", "source_fn_stack")
 
 
-def _complete(new: fx.Node, like: fx.Node) -> fx.Node:
+def _complete(new: fx.Node, like: fx.Node, value: Any = None) -> fx.Node:
+    """Give a new node all that it must say; `value` is its fake value where that is known."""
     for key in _INHERITED:
         if key in like.meta:
             new.meta[key] = like.meta[key]
-    new.meta["val"] = fake_result(new)
+    new.meta["val"] = fake_result(new) if value is None else value
     return new
 
 
@@ -93,7 +94,9 @@ def insert_traced(anchor: fx.Node, fn: Callable[..., Any], *sources: fx.Node, li
             copied[node] = next(given)
         elif node.op == "call_function":
             args, kwargs = fx.map_arg((node.args, node.kwargs), lambda source: copied[source])
-            copied[node] = insert_before(anchor, node.target, *args, like=like, **kwargs)
+            with anchor.graph.inserting_before(anchor):
+                new = anchor.graph.call_function(node.target, args, kwargs)
+            copied[node] = _complete(new, like or anchor, node.meta.get("val"))
         elif node.op != "output":
             raise PassError(f"{fn} cannot be traced into a graph: it reads {node.target}, which is no argument")
     (result,) = traced.graph.output_node().all_input_nodes

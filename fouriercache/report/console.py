@@ -11,10 +11,18 @@ from rich.text import Text
 from fouriercache.calibrations import Calibration
 from fouriercache.report.data import DemoReport, GraphFacts
 from fouriercache.report.environment import Finding, State
-from fouriercache.report.figures import format_bytes, format_count, format_percent, format_ratio, format_speedup
+from fouriercache.report.figures import (
+    format_bytes,
+    format_count,
+    format_duration,
+    format_percent,
+    format_ratio,
+    format_speedup,
+)
 from fouriercache.report.gain import Gain
 from fouriercache.report.stopwatch import Bench
 from fouriercache.report.views import build_cost_rows, group_sites
+from fouriercache.runtime.estimate import CostEstimate
 
 _STATES: dict[State, tuple[str, str]] = {
     "good": ("ok", "green"),
@@ -127,6 +135,37 @@ def draw_gain(gain: Gain) -> RenderableType:
         share, times = format_ratio(gain.flops), format_speedup(gain.flops)
         lines.append(f"FLOPs of a trajectory: {share} of those of all steps computed, {times} by FLOPs")
     return Group(*(Text(line) for line in lines))
+
+
+def draw_cost(cost: CostEstimate) -> RenderableType:
+    """Draw what steps and a trajectory are predicted to cost on a device."""
+    numbers = ("FLOPs", "launches", "moved", "time", "memory")
+    table = _table(f"Predicted for {cost.device.name}, batch {cost.batch}", "step", *numbers, numbers=numbers)
+    for mode, step in cost.modes.items():
+        table.add_row(
+            mode,
+            format_count(step.flops),
+            str(step.launches),
+            format_bytes(step.moved),
+            format_duration(step.seconds),
+            format_bytes(step.memory),
+        )
+    fits = "" if cost.fits else f": more than the {format_bytes(cost.device.memory or 0)} that it has"
+    lines = [
+        "",
+        f"Weights {format_bytes(cost.weights)}, kept features {format_bytes(cost.cache)}, hoisted values "
+        f"{format_bytes(cost.hoisted)}; at most {format_bytes(cost.peak_memory)} at once{fits}",
+    ]
+    found = cost.trajectory
+    if found is None:
+        lines.append("Computed steps are decided as they run: give them to see a trajectory")
+    else:
+        lines.append(
+            f"Trajectory: {len(found.computed)} of {found.steps} steps computed, "
+            f"{format_speedup(1 / found.flops_speedup)} by FLOPs, {format_speedup(1 / found.speedup)} by time "
+            f"({format_duration(found.original.seconds)} to {format_duration(found.cached.seconds)})"
+        )
+    return Group(table, *(Text(line) for line in lines))
 
 
 def draw_bench(title: str, bench: Bench) -> RenderableType:

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fouriercache.report.prediction import Prediction
+
 _JSON_SCHEMA = 1
 """Version of `DemoReport.as_dict`; a change that could break a reader raises it."""
 
@@ -213,6 +215,7 @@ class DemoReport:
     scheduler: str
     command: str
     shipped: Shipped | None = None
+    predictions: tuple[Prediction, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.runs or not self.runs[0].is_uncached:
@@ -256,6 +259,7 @@ class DemoReport:
             "runs": [self._run_as_dict(run) for run in self.runs],
             "graphs": [graph_as_dict(graph) for graph in self.graphs],
             "checks": [vars(check) for check in self.checks],
+            "predictions": [vars(found) for found in self.predictions],
             "shipped": None if self.shipped is None else asdict(self.shipped) | {"error": _finite(self.shipped.error)},
         }
 

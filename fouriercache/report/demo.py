@@ -18,6 +18,7 @@ from fouriercache.report.data import Check, DemoReport, DemoRun, GraphFacts
 from fouriercache.report.environment import describe_environment
 from fouriercache.report.facts import collect_facts
 from fouriercache.report.images import to_pixels
+from fouriercache.report.predict import predict_loops
 from fouriercache.report.sampling import Request, SamplingLoop, relative_error, take_turns
 from fouriercache.report.shipping import ship
 from fouriercache.runtime.module import OptimizedModule
@@ -29,6 +30,7 @@ SITES = ("branch", "stack")
 _ORIGINAL = "no cache"
 PREPARING = "capture and warm up"
 SHIPPING = "export, and run in ONNX Runtime"
+PREDICTING = "predict by the cost model"
 
 _ROUNDING = 1e-5
 """Prepared timesteps are embedded in one batch, which rounds other than one by one: float32, a few units a layer."""
@@ -127,6 +129,9 @@ def run_demo(
         notice(SHIPPING, 0, 1)
         shipped, compared = ship(modules[-1], labels[-1], request, loops[-1], bundle)
         notice(SHIPPING, 1, 1)
+    notice(PREDICTING, 0, 1)
+    predictions = predict_loops(modules, labels[1:], 2 * len(CLASS_NAMES))  # guided: each image is two samples
+    notice(PREDICTING, 1, 1)
     return DemoReport(
         runs=tuple(runs),
         graphs=tuple(graphs.values()),
@@ -138,6 +143,7 @@ def run_demo(
         scheduler="DDIM",
         command=shlex.join(command),
         shipped=shipped,
+        predictions=predictions,
     )
 
 

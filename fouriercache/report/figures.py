@@ -58,3 +58,12 @@ def format_seconds(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a time of any size with three digits: "12.3 µs", "4.56 ms", "1.42 s"."""
+    if seconds < 1e-3:
+        return f"{_three_digits(1e6 * seconds)} µs"
+    if seconds < 1:
+        return f"{_three_digits(1e3 * seconds)} ms"
+    return format_seconds(seconds)

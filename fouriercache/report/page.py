@@ -16,6 +16,7 @@ from fouriercache.report.plots import error_against_speed, error_along_the_way, 
 from fouriercache.report.views import (
     NEUTRAL,
     build_cost_rows,
+    build_predictions,
     build_row,
     build_site_tables,
     build_strips,
@@ -73,6 +74,8 @@ def render_page(report: DemoReport) -> str:
         refusals=list(dict.fromkeys(refusal for graph in report.graphs for refusal in graph.refusals)),
         **_describe_shipped(report.shipped),
         grid=next((graph.grid for graph in report.graphs if graph.grid is not None), None),
+        predictions=build_predictions(report),
+        gpu=next((found.gpu for found in report.predictions), ""),
         graphs=[
             {
                 "facts": graph,

@@ -93,6 +93,18 @@ class _CostRow:
 
 
 @dataclass(frozen=True)
+class _PredictedRow:
+    """A loop's time ratio as measured, and as the cost model has it."""
+
+    label: str
+    measured: str
+    here: str
+    there: str
+    flops: str
+    memory: str
+
+
+@dataclass(frozen=True)
 class _ProgramView:
     """A program's text, marked up."""
 
@@ -188,6 +200,23 @@ def build_cost_rows(graph: GraphFacts) -> list[_CostRow]:
         row("FLOPs", lambda mode: mode.flops, format_count),
         row("Launches", lambda mode: mode.launches, str),
         row("Weights read", lambda mode: mode.weight_bytes, format_bytes),
+    ]
+
+
+def build_predictions(report: DemoReport) -> list[_PredictedRow]:
+    """Build a row for each predicted loop, with what its run really took beside it."""
+    measured = {run.label: report.time_ratio(run) for run in report.cached}
+    return [
+        _PredictedRow(
+            found.label,
+            format_ratio(measured[found.label]),
+            format_ratio(found.here),
+            format_ratio(found.there),
+            format_ratio(found.flops),
+            format_bytes(found.memory),
+        )
+        for found in report.predictions
+        if found.label in measured
     ]
 
 

@@ -19,7 +19,7 @@ _SMALL = 1024
 _RELATED = 0.5
 """The least cosine of two samples of one run."""
 
-_LARGEST_BATCH = 256 * 2**20
+LARGEST_BATCH = 256 * 2**20
 """Bytes of hoisted values that are kept for a trajectory; above, every step computes its own."""
 
 
@@ -171,12 +171,12 @@ class Conditioning:
         given = {**named, **_as_inputs(kept.context)}
         sample = given[stamp_name]
         batch = sample.shape[0]
-        if self._row_bytes is not None and self._row_bytes * batch * len(ahead) > _LARGEST_BATCH:
+        if self._row_bytes is not None and self._row_bytes * batch * len(ahead) > LARGEST_BATCH:
             return
         single = None if self._is_checked else _run(self._timed, given)
         if single is not None:
             self._row_bytes = sum(value.numel() * value.element_size() for value in single.values()) // batch
-        if self._row_bytes is None or self._row_bytes * batch * len(ahead) > _LARGEST_BATCH:
+        if self._row_bytes is None or self._row_bytes * batch * len(ahead) > LARGEST_BATCH:
             return
         rows = torch.tensor(list(ahead), device=sample.device).to(sample.dtype)
         wide = dict(given)

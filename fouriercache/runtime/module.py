@@ -117,7 +117,7 @@ class OptimizedModule(DropIn):
         Raises:
             NotCapturedError: nothing has been captured yet; for `hasattr`, the attribute is not there yet.
         """
-        return report_of(self._captured(), self.session.decisions)
+        return report_of(self._captured(), self.method, self.session.num_steps, self.session.decisions)
 
     def program(self, name: str) -> Program:
         """Return a program of the last capture by its name.

@@ -13,10 +13,11 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from ..errors import CalibrationError, MethodError, TrajectoryError
 from ..predictors import Coefficients, Grams, Predictor, check_length
-from ..schedules import Decision, Place, Schedule, SiteSchedule, TokenCounts
+from ..schedules import Decision, Place, Schedule, TokenCounts
 from .call import Call, show_timestep
 from .clock import Clock, Direction, PassKey, Position
 from .coefficients import extended, padded_coefficients, without_products, without_whole_steps
+from .served import serve_step
 
 __all__ = ["Call", "Clock", "Measure", "Plan", "Position", "Session"]
 
@@ -166,20 +167,20 @@ class Session:
         ring: tuple[int, ...],
         places: Sequence[Place],
     ) -> Plan:
-        step, num_steps = position.step, self._clock.num_steps
-        refreshed: tuple[int, ...] = ()
-        if isinstance(self._schedule, SiteSchedule):
-            refreshed = self._schedule.refreshed(step, num_steps, places)
-        counts: tuple[int, ...] = ()
-        if self._tokens is not None:
-            counts = tuple(
-                self._tokens.count(place, step, num_steps) if place.tokens and site not in refreshed else 0
-                for site, place in enumerate(places)
-            )
-        mode: Literal["reuse", "partial"] = "partial" if any(counts) else "reuse"
+        step = position.step
+        served = serve_step(self._schedule, self._tokens, step, self._clock.num_steps, places)
         coefficients = self._cached_coefficients(history, step, len(places))
-        counts = counts if any(counts) else ()
-        return Plan(mode, position, coefficients, ring, False, history.signature, decision, refreshed, counts)
+        return Plan(
+            served.mode,
+            position,
+            coefficients,
+            ring,
+            False,
+            history.signature,
+            decision,
+            served.refreshed,
+            served.counts,
+        )
 
     def _cached_coefficients(self, history: _History, step: int, sites: int) -> Coefficients:
         """The coefficients, a row for each site where sites were computed at different steps."""

@@ -175,6 +175,15 @@ def test_an_unknown_provider_is_refused_with_those_there_are(bundle):
         fc.load(bundle, provider="rocm")
 
 
+def test_profiles_are_written_to_a_folder_or_not_at_all(bundle, tmp_path):
+    session = fc.load(bundle, threads=1, profile=tmp_path / "made" / "profiles")
+    session(**step_inputs(noise(), 900, labels()))
+    assert {path.parent for path in session.finish_profiles()} == {tmp_path / "made" / "profiles"}
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(EngineError, match="profiles cannot be written"):
+        fc.load(bundle, profile=tmp_path / "taken")
+
+
 def test_training_a_bundle_is_refused(bundled):
     assert bundled.eval() is bundled
     with pytest.raises(BundleError, match="no weights to train"):

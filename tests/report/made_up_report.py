@@ -17,6 +17,7 @@ from fouriercache.report.data import (
     Shipped,
     SiteRow,
 )
+from fouriercache.report.prediction import Prediction
 
 NAMES = ("sphere", "ring", "star")
 STEPS = 12
@@ -133,4 +134,5 @@ def make_report(*, passed: bool = True, cached: bool = True, shipped: bool = Tru
         )
         if shipped
         else None,
+        predictions=(Prediction("FORA N=2, branch", 0.523, 0.617, "H200 SXM", 0.501, 5 * 2**20),) if cached else (),
     )

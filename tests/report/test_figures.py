@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from fouriercache.report.figures import format_bytes, format_count, format_percent, format_seconds, format_speedup
+from fouriercache.report.figures import (
+    format_bytes,
+    format_count,
+    format_duration,
+    format_percent,
+    format_seconds,
+    format_speedup,
+)
 
 
 @pytest.mark.parametrize(
@@ -39,3 +46,10 @@ def test_a_ratio_becomes_how_many_times_faster(ratio: float, text: str):
 @pytest.mark.parametrize(("seconds", "text"), [(0.417, "0.42 s"), (12.34, "12.3 s"), (125.0, "2 min 05 s")])
 def test_durations_change_unit(seconds: float, text: str):
     assert format_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(4.2e-6, "4.20 µs"), (0.0123, "12.3 ms"), (1.5, "1.50 s"), (125, "2 min 05 s")]
+)
+def test_durations_of_any_size_have_three_digits(seconds: float, text: str):
+    assert format_duration(seconds) == text

@@ -166,3 +166,10 @@ def test_no_grid_is_said_in_words():
     text = Reader(render_page(replace(report, graphs=graphs))).text
     assert "No token grid was found" in text
     assert "Nothing: every value that could hold a cache was proved to be a site." in text
+
+
+def test_predicted_loops_stand_beside_what_they_took(page: str):
+    text = Reader(page).text
+    assert "Predicted before anything ran" in text
+    assert "FORA N=2, branch 0.510 0.523 0.617 0.501 5.00 MiB" in text
+    assert "Predicted before anything ran" not in Reader(render_page(make_report(cached=False))).text

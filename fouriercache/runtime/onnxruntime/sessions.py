@@ -27,12 +27,12 @@ class Engine:
 
     Attributes:
         provider: "cpu" or "cuda". threads: of one operator; as many as torch uses if None.
-        profile: a folder for ONNX Runtime's profiles, one for each graph, written by `finish_profile`.
+        profile: a folder for ONNX Runtime's profiles, one for each graph, written by `finish_profile`; made if need be.
 
     Raises:
         MethodError: there is no such provider, or the threads are no whole number of at least 1.
         MissingExtraError: ONNX Runtime is not installed.
-        EngineError: the provider is not there on this machine.
+        EngineError: the provider is not there on this machine, or there can be no folder for profiles.
     """
 
     provider: str = "cpu"
@@ -56,6 +56,14 @@ class Engine:
                 "the provider 'cuda' was asked for, and torch finds no CUDA device, where the features would lie.\n"
                 "  Look at nvidia-smi and at torch's build, or ask for provider='cpu'."
             )
+
+        if self.profile is not None:
+            try:
+                self.profile.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise EngineError(
+                    f"profiles cannot be written: {error.strerror}.\n  where: {self.profile}\n  Name another folder."
+                ) from error
 
     @property
     def device(self) -> torch.device:

@@ -1,0 +1,43 @@
+"""Curves of a result, side by side in one small PNG file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line over what is varied; curves that vary the same thing share a panel."""
+
+    varied: str
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    dashed: bool = False
+
+
+def draw_curves(file: Path, what: str, curves: Sequence[Curve], *, is_logarithmic: bool = True) -> None:
+    """Write one panel for each thing that is varied."""
+    panels = list(dict.fromkeys(curve.varied for curve in curves))
+    figure = Figure(figsize=(3.2 * len(panels), 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for number, varied in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), number + 1)
+        for curve in (curve for curve in curves if curve.varied == varied):
+            style = "--" if curve.dashed else "-"
+            axes.plot(curve.x, curve.y, style, label=curve.name, linewidth=1.3, marker="o", markersize=3)
+        if is_logarithmic:
+            axes.set_xscale("log", base=2)
+            axes.set_yscale("log")
+        axes.set_xlabel(varied)
+        if number == 0:
+            axes.set_ylabel(what)
+        axes.grid(visible=True, linewidth=0.4, alpha=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=7)
+    figure.savefig(file, dpi=90, metadata={"Software": None})

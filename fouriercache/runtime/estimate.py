@@ -1,0 +1,276 @@
+"""What a trajectory will cost on a device, before anything runs: arithmetic, traffic, launches, memory, time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fouriercache.cost import Device, Sizes, Work, bytes_kept, device_from_name, hinted, peak_bytes, weights_of, work_of
+from fouriercache.cost.counts import bytes_of_node
+from fouriercache.cost.liveness import result_bytes
+from fouriercache.cost.sizes import symbol_of
+from fouriercache.errors import MethodError
+from fouriercache.methods import Method
+from fouriercache.program import Program, tensor_of
+from fouriercache.runtime.conditioning import LARGEST_BATCH
+from fouriercache.runtime.served import serve_step
+from fouriercache.schedules import Table
+from fouriercache.steps import ModeKey, StepPrograms, Steps
+from fouriercache.tokens import partial_tokens
+
+_COMPUTE: ModeKey = ("compute", ())
+
+
+@dataclass(frozen=True)
+class StepEstimate:
+    """One step of a mode. Of a mode whose steps differ (numbers of chosen tokens), the mean.
+
+    Attributes:
+        flops: two for each multiply-add. launches: calls that compute. moved: bytes read and written.
+        seconds: on the device, at least.
+        memory: bytes of weights, kept features and live values at once, at most.
+    """
+
+    flops: int
+    launches: int
+    moved: int
+    seconds: float
+    memory: int
+
+
+@dataclass(frozen=True)
+class TrajectoryEstimate:
+    """All steps of a trajectory, with the method and without.
+
+    Attributes:
+        steps: how many. computed: which of them are computed.
+        cached: with the method. original: the model itself at every step.
+    """
+
+    steps: int
+    computed: tuple[int, ...]
+    cached: Work
+    original: Work
+
+    @property
+    def flops_speedup(self) -> float:
+        """FLOPs of the original over those with the method: what papers call FLOPs speed-up."""
+        return self.original.flops / self.cached.flops
+
+    @property
+    def speedup(self) -> float:
+        """Seconds of the original over those with the method."""
+        return self.original.seconds / self.cached.seconds
+
+
+@dataclass(frozen=True)
+class CostEstimate:
+    """What `fast.report.cost` predicts; nothing of it was run.
+
+    Attributes:
+        device: whose ceilings were taken. batch: samples in a call.
+        weights: bytes of the model's weights that its graph reads.
+        cache: bytes of kept features and states once the history is full, of all passes.
+        hoisted: bytes of what is computed once for a timestep or conditioning, and kept for a trajectory.
+        modes: "original", the model itself; then "compute", "reuse", and where there are such steps "partial", "probe".
+            What depends on the conditioning alone runs once and is not in them.
+        trajectory: None when the schedule decides as it runs and no `computed` was given.
+    """
+
+    device: Device
+    batch: int
+    weights: int
+    cache: int
+    hoisted: int
+    modes: Mapping[str, StepEstimate]
+    trajectory: TrajectoryEstimate | None
+
+    @property
+    def peak_memory(self) -> int:
+        """Bytes that the costliest step takes at most."""
+        return max(step.memory for mode, step in self.modes.items() if mode != "original")
+
+    @property
+    def fits(self) -> bool:
+        """Whether the device has that much memory, or does not say how much it has."""
+        return self.device.memory is None or self.peak_memory <= self.device.memory
+
+    def as_dict(self) -> dict[str, Any]:
+        """The values by name, for JSON."""
+        found = self.trajectory
+        return {
+            "device": asdict(self.device),
+            "batch": self.batch,
+            "weights": self.weights,
+            "cache": self.cache,
+            "hoisted": self.hoisted,
+            "peak_memory": self.peak_memory,
+            "fits": self.fits,
+            "modes": {mode: asdict(step) for mode, step in self.modes.items()},
+            "trajectory": None if found is None else asdict(found) | {
+                "flops_speedup": found.flops_speedup, "speedup": found.speedup
+            },
+        }  # fmt: skip
+
+
+def estimate_cost(
+    steps: Steps,
+    method: Method,
+    device: Device | str,
+    *,
+    num_steps: int | None = None,
+    computed: Sequence[int] | None = None,
+    batch: int | None = None,
+    prepared: bool = False,
+    passes: int = 1,
+) -> CostEstimate:
+    """Predict what `method` costs; see `Report.cost`."""
+    return _Estimate(steps, method, device_from_name(device), batch, prepared=prepared, passes=passes).make(
+        num_steps, computed
+    )
+
+
+class _Estimate:
+    """One question; what it has counted already is kept."""
+
+    def __init__(
+        self, steps: Steps, method: Method, device: Device, batch: int | None, *, prepared: bool, passes: int
+    ) -> None:
+        self._steps, self._method, self._device = steps, method, device
+        self._prepared, self._passes = prepared, passes
+        sample = tensor_of(steps.capture.program.inputs_of("sample")[0])
+        assert sample is not None
+        self._batch_symbol = symbol_of(sample.shape[0])
+        self._batch = hinted(sample.shape[0]) if batch is None else batch
+        if self._batch_symbol is None and self._batch != sample.shape[0]:
+            raise MethodError(
+                f"The capture serves batch {sample.shape[0]} alone, so it does not show what batch {batch} costs.\n"
+                "  Capture at that batch: optimize(..., example_inputs=...)."
+            )
+        self._known: dict[tuple[int, tuple[int, ...]], Work] = {}
+        self._parts: dict[ModeKey, StepPrograms] = {(mode, ()): parts for mode, parts in steps.modes.items()}
+
+    def make(self, num_steps: int | None, computed: Sequence[int] | None) -> CostEstimate:
+        served = self._served(num_steps, computed)
+        counts = Counter(key for key, _ in served or ())
+        keys: list[ModeKey] = sorted(counts) or [(mode, ()) for mode in self._steps.modes]
+        cache = self._passes * self._cache_bytes()
+        hoisted = self._passes * sum(self._hoisted_bytes(self._part(key), counts[key]) for key in keys)
+        weights, original = self._weight_bytes(), self._work(self._steps.capture.program)
+        modes = {"original": _step(original, weights + self._peak(self._steps.capture.program))}
+        for mode in self._steps.modes:
+            mine = Counter(step for step in served or () if step[0][0] == mode) or Counter([((mode, ()), ())])
+            work = _mean([(self._step_work(self._part(key), numbers), n) for (key, numbers), n in mine.items()])
+            peak = max(self._peak(program) for key, _ in mine for program in _programs(self._part(key)))
+            modes[mode] = _step(work, weights + cache + hoisted + peak)
+        if self._steps.probe is not None:
+            parts = self._steps.probe.parts
+            peak = max(map(self._peak, _programs(parts)))
+            modes["probe"] = _step(self._step_work(parts, ()), weights + cache + hoisted + peak)
+        trajectory = None
+        if served is not None:
+            done = tuple(step for step, (key, _) in enumerate(served) if key == _COMPUTE)
+            total = self._trajectory_work(served, counts).times(self._passes)
+            trajectory = TrajectoryEstimate(len(served), done, total, original.times(len(served) * self._passes))
+        return CostEstimate(self._device, self._batch, weights, cache, hoisted, modes, trajectory)
+
+    def _served(
+        self, num_steps: int | None, computed: Sequence[int] | None
+    ) -> list[tuple[ModeKey, tuple[int, ...]]] | None:
+        """The mode of each step and its numbers of chosen tokens; None when they show as it runs."""
+        schedule, tokens = self._method.schedule, partial_tokens(self._method.tokens)
+        given = None if computed is None else Table(computed)
+        listed = (given or schedule).steps(num_steps)
+        if listed is None or num_steps is None:
+            return None
+        found: list[tuple[ModeKey, tuple[int, ...]]] = []
+        for step in range(num_steps):
+            if step in listed:
+                found.append((_COMPUTE, ()))
+            else:
+                served = serve_step(given or schedule, tokens, step, num_steps, self._steps.places)
+                found.append(((served.mode, served.refreshed), served.counts))
+        return found
+
+    def _trajectory_work(self, served: Sequence[tuple[ModeKey, tuple[int, ...]]], steps: Counter[ModeKey]) -> Work:
+        total = Work()
+        for key, count in steps.items():
+            total += self._hoisted_work(self._part(key), count, is_batch=not key[1])
+        for (key, numbers), count in Counter(served).items():
+            total += self._work(self._part(key).moving, numbers).times(count)
+        if self._steps.probe is not None:
+            probe = self._steps.probe
+            total += self._hoisted_work(probe.parts, len(served), is_batch=True)
+            total += self._work(probe.first) + self._work(probe.parts.moving).times(len(served) - 1)
+        return total
+
+    def _hoisted_work(self, parts: StepPrograms, count: int, *, is_batch: bool) -> Work:
+        """What does not depend on the latents, in a trajectory that has `count` steps of the mode."""
+        context = self._work(parts.context)
+        rows = self._batch * count
+        size = result_bytes(parts.timed, self._sizes(())) * count
+        if self._prepared and is_batch and parts.rows is not None and self._batch_symbol and size <= LARGEST_BATCH:
+            return context + work_of([parts.timed], self._device, Sizes({self._batch_symbol: rows}, parts.timed))
+        return context + self._work(parts.timed).times(count)
+
+    def _step_work(self, parts: StepPrograms, numbers: tuple[int, ...]) -> Work:
+        moving = self._work(parts.moving, numbers)
+        return moving if self._prepared else moving + self._work(parts.timed)
+
+    def _work(self, program: Program, numbers: tuple[int, ...] = ()) -> Work:
+        key = (id(program), numbers)  # every program lives as long as this does
+        if key not in self._known:
+            self._known[key] = work_of([program], self._device, self._sizes(numbers))
+        return self._known[key]
+
+    def _peak(self, program: Program) -> int:
+        return peak_bytes(program, self._sizes(()))
+
+    def _sizes(self, numbers: tuple[int, ...]) -> Sizes:
+        given = {} if self._batch_symbol is None else {self._batch_symbol: self._batch}
+        for site, node in self._ranks().items():
+            symbol = symbol_of(tensor_of(node).shape[0])  # type: ignore[union-attr]
+            if symbol is not None and numbers:
+                given[symbol] = numbers[site]
+        return Sizes(given, self._steps.capture.program, self._steps.canonical)
+
+    def _ranks(self) -> dict[int, Any]:
+        """The inputs that say which tokens a site computes, by the site's position."""
+        controls = self._steps.canonical.inputs_of("control")
+        return {int(node.name.removeprefix("ranks_")): node for node in controls if node.name.startswith("ranks_")}
+
+    def _part(self, key: ModeKey) -> StepPrograms:
+        if key not in self._parts:
+            self._parts[key] = self._steps.mixed(*key)
+        return self._parts[key]
+
+    def _weight_bytes(self) -> int:
+        found = {id(tensor): tensor for _, tensor in weights_of(self._steps.capture.program)}
+        return sum(tensor.numel() * tensor.element_size() for tensor in found.values())
+
+    def _cache_bytes(self) -> int:
+        """Bytes that one pass keeps: features, states, and the indicator of an adaptive schedule."""
+        size, canonical = self._sizes(()), self._steps.canonical
+        columns = {output.name for output in self._steps.modes["compute"].whole.outputs if output.role == "slot"}
+        states = list(canonical.inputs_of("state"))
+        if self._steps.probe is not None:
+            states += self._steps.probe.parts.whole.inputs_of("state")
+        return bytes_kept(canonical, columns, size) + sum(bytes_of_node(node, size) for node in states)
+
+    def _hoisted_bytes(self, parts: StepPrograms, count: int) -> int:
+        size = self._sizes(())
+        return result_bytes(parts.context, size) + result_bytes(parts.timed, size) * count
+
+
+def _programs(parts: StepPrograms) -> Iterable[Program]:
+    return parts.context, parts.timed, parts.moving
+
+
+def _step(work: Work, memory: int) -> StepEstimate:
+    return StepEstimate(work.flops, work.launches, work.moved, work.seconds, memory)
+
+
+def _mean(works: Sequence[tuple[Work, int]]) -> Work:
+    return sum((work.times(count) for work, count in works), Work()).times(1 / sum(count for _, count in works))
