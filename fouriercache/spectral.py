@@ -16,7 +16,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Basis = Literal["dct", "dft"]
+Basis = Literal["dct", "dft", "frame_dct"]
+"""How a grid is transformed: by the DCT-II or the real DFT of every axis, or by the DCT-II of each frame by itself.
+
+With "frame_dct" the first of three axes, time, is left as it is, and has no frequencies. An image has one frame, so
+there it is "dct".
+"""
 
 _ON_EDGE = 1e-12
 """Radii this close to an edge lie on it: k/n and its square root round in float64."""
@@ -54,17 +59,25 @@ def dft_basis(size: int, dtype: torch.dtype = torch.float64) -> Tensor:
 def axis_frequencies(size: int, basis: Basis = "dct") -> Tensor:
     """Return the frequency of each row of a basis, [size], float64, in half cycles a token: k / size for DCT row k."""
     rows = torch.arange(size, dtype=torch.float64)
-    return rows / size if basis == "dct" else 2 * torch.ceil(rows / 2) / size
+    return 2 * torch.ceil(rows / 2) / size if basis == "dft" else rows / size
+
+
+def is_left(axis: int, sizes: Sequence[int], basis: Basis) -> bool:
+    """Whether a basis leaves an axis of a grid as it is."""
+    return basis == "frame_dct" and len(sizes) == 3 and axis == 0
 
 
 def radial_frequencies(sizes: Sequence[int], basis: Basis = "dct") -> Tensor:
     """Return the length of each coefficient's frequency vector over the largest on the grid, `sizes`, float64.
 
     Each axis has its own frequencies (row over size), so on a grid that is not square a radius is still a spatial
-    frequency. An axis of size 1 adds nothing: an image is a video of one frame. All zeros on a grid of one token.
+    frequency. An axis of size 1 adds nothing: an image is a video of one frame. Nor does one that the basis leaves as
+    it is. All zeros on a grid of one token.
     """
     squares = torch.zeros(tuple(sizes), dtype=torch.float64)
     for axis, size in enumerate(sizes):
+        if is_left(axis, sizes, basis):
+            continue
         shape = [size if other == axis else 1 for other in range(len(sizes))]
         squares = squares + axis_frequencies(size, basis).square().view(shape)
     radii = squares.sqrt()
@@ -94,14 +107,17 @@ def kept_sizes(sizes: Sequence[int], keep: float, basis: Basis = "dct") -> tuple
 
     With d axes longer than 1, each keeps `size * keep**(1/d)` of its rows, rounded to the nearest whole number (half to
     even). The DFT keeps a frequency's cosine and sine together, or the projection would depend on where the grid
-    begins: its number is rounded to the nearest odd one (the lower of two), or all.
+    begins: its number is rounded to the nearest odd one (the lower of two), or all. An axis that the basis leaves as it
+    is keeps all, and the others the more.
     """
-    long = max(1, sum(size > 1 for size in sizes))
-    return tuple(_kept(size, size * keep ** (1 / long), basis) for size in sizes)
+    left = [is_left(axis, sizes, basis) for axis in range(len(sizes))]
+    long = max(1, sum(size > 1 for size, is_same in zip(sizes, left, strict=True) if not is_same))
+    share = keep ** (1 / long)
+    return tuple(n if is_same else _kept(n, n * share, basis) for n, is_same in zip(sizes, left, strict=True))
 
 
 def _kept(size: int, wanted: float, basis: Basis) -> int:
-    if basis == "dct":
+    if basis != "dft":
         return min(size, max(1, round(wanted)))
     odd = 2 * math.ceil(wanted / 2 - _ON_EDGE) - 1
     # The alternating row of an even size stands alone: the nearest of `odd` and `size` decides.
@@ -113,11 +129,15 @@ def grid_bases(
 ) -> tuple[Tensor, ...]:
     """Return the matrices of a grid's transform, [kept, size] for each axis longer than 1, first axis first.
 
-    A grid of one token has the one matrix [[1]].
+    A grid of one token has the one matrix [[1]]. An axis that the basis leaves as it is has the identity.
     """
-    make = dct_basis if basis == "dct" else dft_basis
-    pairs = [(size, kept) for size, kept in zip(sizes, kept_sizes(sizes, keep, basis), strict=True) if size > 1]
-    return tuple(make(size, dtype)[:kept].contiguous() for size, kept in pairs or [(1, 1)])
+    make = dft_basis if basis == "dft" else dct_basis
+    found = []
+    for axis, (size, kept) in enumerate(zip(sizes, kept_sizes(sizes, keep, basis), strict=True)):
+        if size > 1:
+            whole = torch.eye(size, dtype=dtype) if is_left(axis, sizes, basis) else make(size, dtype)
+            found.append(whole[:kept].contiguous())
+    return tuple(found) or (make(1, dtype),)
 
 
 def transform(tokens: Tensor, matrices: Sequence[Tensor]) -> Tensor:

@@ -38,7 +38,7 @@ def run(model: Any, method: fc.Method, **options: Any) -> tuple[list[torch.Tenso
 
 
 @settings(deadline=None)
-@given(keep=st.floats(0, 1, exclude_min=True), basis=st.sampled_from(["dct", "dft"]))
+@given(keep=st.floats(0, 1, exclude_min=True), basis=st.sampled_from(["dct", "dft", "frame_dct"]))
 def test_repr_of_a_codec_builds_it_again(keep: float, basis: Any):
     codec = fc.LowPass(keep, basis)
     assert eval(repr(codec), {"LowPass": fc.LowPass}) == codec
@@ -82,7 +82,7 @@ def test_encoding_the_older_features_needs_older_features():
 @pytest.mark.parametrize("site", fc.methods.SITES)
 @pytest.mark.parametrize(
     "codec",
-    [fc.LowPass(1.0), fc.LowPass(1.0, "dft", "older")],
+    [fc.LowPass(1.0), fc.LowPass(1.0, "dft", "older"), fc.LowPass(1.0, "frame_dct")],
     ids=repr,
 )
 def test_keeping_every_coefficient_changes_nothing_but_rounding(model: Any, dense: Any, site: str, codec: Any):

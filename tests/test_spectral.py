@@ -31,7 +31,7 @@ GRIDS = [(16, 16), (1, 8, 6), (5, 7), (3, 4, 5), (2, 9, 9), (1, 1, 1), (7, 1)]
 grids = pytest.mark.parametrize("sizes", GRIDS, ids=str)
 kinds = pytest.mark.parametrize("basis", ["dct", "dft"])
 some_sizes = st.lists(st.integers(1, 9), min_size=1, max_size=3).map(tuple)
-some_bases = st.sampled_from(["dct", "dft"])
+some_bases = st.sampled_from(["dct", "dft", "frame_dct"])
 
 
 def tokens_on(sizes, channels=3, batch=2, seed=0):
@@ -142,6 +142,25 @@ def test_the_counts_of_known_grids_are_these():
 def test_dft_never_parts_a_cosine_from_its_sine(size: int, keep: float):
     (count,) = kept_sizes((size,), keep, "dft")
     assert count == size or count % 2 == 1
+
+
+def test_frame_dct_is_the_dct_of_each_frame_by_itself():
+    sizes = (3, 4, 5)
+    x = tokens_on(sizes)
+    have = on_grid(transform(x, grid_bases(sizes, "frame_dct")), sizes)
+    frames = transform(x.unflatten(1, (3, 20)), grid_bases((4, 5)))
+    assert (have - frames.unflatten(2, (4, 5))).abs().max() < EXACT
+    of_frame = band_map((4, 5), (0.3, 0.7))
+    assert torch.equal(band_map(sizes, (0.3, 0.7), "frame_dct"), of_frame.expand(sizes))
+
+
+def test_frame_dct_keeps_every_frame_and_an_image_has_one():
+    assert kept_sizes((8, 16, 16), 0.25, "frame_dct") == (8, 8, 8)
+    assert kept_sizes((8, 6, 6), 0.001, "frame_dct") == (8, 1, 1)
+    for sizes in ((1, 6, 5), (6, 5)):
+        pairs = zip(grid_bases(sizes, "frame_dct", keep=0.5), grid_bases(sizes, keep=0.5), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+        assert torch.equal(radial_frequencies(sizes, "frame_dct"), radial_frequencies(sizes))
 
 
 def test_frequencies_are_half_cycles_a_token():

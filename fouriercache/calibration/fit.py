@@ -7,8 +7,9 @@ would give, and c0 the scalars of the predictor to start from. The scalars
 
 solve (A + rho I) c = b + rho c0, with A_jk = <H_j, H_k>, b_k = <H_k, F> and rho the ridge times the mean of A's
 diagonal: L2P's regression (arXiv:2604.26365) drawn towards a published predictor instead of towards 0. In a spatial
-band the inner products run over the band's coefficients of a DCT on the token grid. So each band of each site has
-scalars of its own, and features are forgotten as soon as their inner products are summed.
+band the inner products run over the band's coefficients on the token grid, in the basis of the method's codec, or of a
+DCT. So each band of each site has scalars of its own, and features are forgotten as soon as their inner products are
+summed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from fouriercache.program import TokenGrid
 from fouriercache.runtime.module import OptimizedModule
 from fouriercache.runtime.session import Position
 from fouriercache.schedules import Interval
-from fouriercache.spectral import band_map, grid_bases, transform
+from fouriercache.spectral import Basis, band_map, grid_bases, transform
 from fouriercache.tokens import All
 
 
@@ -67,7 +68,9 @@ def fit_scalars(model: nn.Module, method: Method, loop: Loop, table: tuple[int, 
         loop: runs the set with a method whose predictor has the form of what is fitted; see `form_of`.
     """
     complete = method.with_(schedule=Interval(1), predictor=Reuse(), codec=Dense(), tokens=All())
-    collected = _Collected(optimize(model, complete, **_capture_only(loop.options)), method.predictor, table, fit)
+    basis = method.codec.storage.basis or "dct"
+    teacher = optimize(model, complete, **_capture_only(loop.options))
+    collected = _Collected(teacher, method.predictor, table, fit, basis)
     every = tuple(range(loop.num_steps))
     run = table if fit.on_policy else every
     loop.run(run, collected.after_call, before_call=collected.before_call, answers=collected.table)
@@ -103,7 +106,9 @@ def with_energy(gram: Tensor, scalars: Tensor) -> Tensor:
     return scalars * torch.where(is_usable, energy / predicted.clamp_min(1e-300), 1.0).sqrt()[..., None]
 
 
-def band_gram(features: Sequence[Tensor], edges: Sequence[float], grid: TokenGrid | None) -> Tensor:
+def band_gram(
+    features: Sequence[Tensor], edges: Sequence[float], grid: TokenGrid | None, basis: Basis = "dct"
+) -> Tensor:
     """Return the inner products of a site's features in each band, float64 [bands, n, n].
 
     Tokens that are not on the grid belong to the lowest band, and so do all tokens of a site that has no grid.
@@ -118,9 +123,8 @@ def band_gram(features: Sequence[Tensor], edges: Sequence[float], grid: TokenGri
         return torch.stack([rest, *(torch.zeros_like(rest) for _ in edges)])
     sizes = (grid.t, grid.h, grid.w)
     on_grid = stacked[..., grid.start : grid.start + grid.tokens, :]
-    bases = [basis.to(stacked) for basis in grid_bases(sizes)]
-    spectra = transform(on_grid, bases)
-    bands = band_map(sizes, edges).flatten().to(stacked.device)
+    spectra = transform(on_grid, [matrix.to(stacked) for matrix in grid_bases(sizes, basis)])
+    bands = band_map(sizes, edges, basis).flatten().to(stacked.device)
     found = torch.stack([_products(spectra[..., bands == band, :]) for band in range(len(edges) + 1)])
     found[0] += _products(stacked) - _products(on_grid)
     return found
@@ -134,10 +138,12 @@ def _products(stacked: Tensor) -> Tensor:
 class _Collected:
     """Sums Gram matrices while the calibration set runs, and answers for the steps that are predicted."""
 
-    def __init__(self, teacher: OptimizedModule, predictor: Predictor, table: tuple[int, ...], fit: Fit) -> None:
+    def __init__(
+        self, teacher: OptimizedModule, predictor: Predictor, table: tuple[int, ...], fit: Fit, basis: Basis
+    ) -> None:
         self._teacher = teacher
         self._session = teacher.new_session()
-        self._predictor, self._computed, self._fit = predictor, table, fit
+        self._predictor, self._computed, self._fit, self._basis = predictor, table, fit, basis
         self._now: Mapping[str, Tensor] = {}
         self._rings: dict[Hashable, list[Mapping[str, Tensor]]] = {}
         self._grams: dict[int, Tensor] = {}
@@ -174,7 +180,9 @@ class _Collected:
         """[sites or 1, bands, K + 1, K + 1], sites in the order of the canonical program."""
         canonical = self._teacher.program("canonical")
         grams = [
-            band_gram([features[site.name] for features in (self._now, *ring)], self._fit.edges, canonical.grid)
+            band_gram(
+                [features[site.name] for features in (self._now, *ring)], self._fit.edges, canonical.grid, self._basis
+            )
             for site in canonical.sites
         ]
         stacked = torch.stack(grams)

@@ -14,6 +14,9 @@ from .base import Slots, Storage, StoredType
 class LowPass:
     """Keep the lowest `keep` of a value's coefficients on its token grid, by a truncated DCT-II or real DFT.
 
+    The basis "frame_dct" is the DCT-II of each frame of a video by itself, which keeps every frame. It is that of a
+    predictor's bands, too: with `LowPass(1.0, "frame_dct")` bands are those of frames, not of space and time.
+
     What is kept is a box: with d axes longer than 1, each axis of size n keeps n * keep**(1/d) of its coefficients,
     rounded to the nearest whole number, at least one (DFT: to the nearest odd one, the mean and pairs of cosine and
     sine). LowPass(1.0) keeps everything and changes nothing but the rounding. Values whose tokens are not on the grid,

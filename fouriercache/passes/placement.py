@@ -12,7 +12,7 @@ from torch import Tensor, fx
 from fouriercache.errors import UnsupportedModelError
 from fouriercache.passes.edit import insert_constant
 from fouriercache.program import NoMatch, Program, Site, TokenGrid, tensor_of
-from fouriercache.spectral import Basis, band_map, grid_bases, kept_sizes
+from fouriercache.spectral import Basis, band_map, grid_bases, is_left, kept_sizes
 
 
 def place_on_grid(program: Program, site: Site) -> int | NoMatch:
@@ -55,7 +55,7 @@ class Transform:
 
     Coefficients are kept as means, not as sums: the forward matrices are those of the orthonormal basis over the root
     of their size, the inverse ones times that. So no coefficient is larger than the largest token, whatever the size of
-    the grid, and float16 does not overflow.
+    the grid, and float16 does not overflow. An axis that the basis leaves as it is has the identity both ways.
     """
 
     basis: Basis = "dct"
@@ -67,11 +67,11 @@ class Transform:
 
     def forward(self, program: Program, like: Tensor) -> list[fx.Node]:
         """The matrices that lead to coefficients, [kept, size] for each axis longer than 1, on the device of `like`."""
-        return self._insert(program, like, "to", lambda matrix: matrix / math.sqrt(matrix.shape[1]))
+        return self._insert(program, like, "to", lambda matrix, root: matrix / root)
 
     def inverse(self, program: Program, like: Tensor) -> list[fx.Node]:
         """The matrices that lead back, [size, kept] for each axis longer than 1."""
-        return self._insert(program, like, "from", lambda matrix: matrix.T * math.sqrt(matrix.shape[1]))
+        return self._insert(program, like, "from", lambda matrix, root: matrix.T * root)
 
     def widening(self, program: Program, like: Tensor, whole: Transform) -> list[fx.Node]:
         """The matrices that put these coefficients among those of `whole`, zeros between: [whole, kept] an axis."""
@@ -99,11 +99,17 @@ class Transform:
         bands[start : start + len(inside)] = inside
         return _insert(program, f"{self.basis}_bands_{start}_{length}", bands, like, torch.int64)
 
-    def _insert(self, program: Program, like: Tensor, way: str, scaled: Callable[[Tensor], Tensor]) -> list[fx.Node]:
+    def _insert(
+        self, program: Program, like: Tensor, way: str, scaled: Callable[[Tensor, float], Tensor]
+    ) -> list[fx.Node]:
         found = []
-        for matrix in grid_bases(_sizes(program), self.basis, keep=self.keep):
+        sizes = _sizes(program)
+        long = [axis for axis, size in enumerate(sizes) if size > 1] or [0]
+        for axis, matrix in zip(long, grid_bases(sizes, self.basis, keep=self.keep), strict=True):
             kept, size = matrix.shape
-            found.append(_insert(program, f"{self.basis}_{way}_{size}_{kept}", scaled(matrix), like, like.dtype))
+            is_same = is_left(axis, sizes, self.basis)
+            name = f"same_{size}" if is_same else f"{self.basis}_{way}_{size}_{kept}"
+            found.append(_insert(program, name, scaled(matrix, 1.0 if is_same else math.sqrt(size)), like, like.dtype))
         return found
 
 

@@ -91,6 +91,15 @@ def test_bands_share_out_all_inner_products():
     assert torch.count_nonzero(band_gram(features, (0.4,), TokenGrid(1, 8, 8))[1]) == 0  # it is not on that grid
 
 
+def test_bands_of_frames_sum_what_each_frame_has():
+    features = list(torch.randn(2, 3, 24, 5, generator=torch.Generator().manual_seed(0)))
+    whole = band_gram(features, (0.4,), TokenGrid(4, 2, 3), "frame_dct")
+    frames = [[feature[:, 6 * f : 6 * f + 6] for feature in features] for f in range(4)]
+    parts = sum(band_gram(frame, (0.4,), TokenGrid(1, 2, 3)) for frame in frames)
+    torch.testing.assert_close(whole, parts, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(whole, band_gram(features, (0.4,), TokenGrid(4, 2, 3)))
+
+
 @pytest.fixture(scope="module")
 def model() -> Any:
     return tiny_dit()

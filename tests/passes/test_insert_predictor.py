@@ -10,7 +10,7 @@ from fouriercache.passes.insert_gate import InsertGate
 from fouriercache.passes.insert_predictor import InsertPredictor
 from fouriercache.passes.specialize_step import SpecializeStep
 from fouriercache.program import Program, TokenGrid
-from fouriercache.spectral import band_map, grid_bases, transform
+from fouriercache.spectral import band_map, dct_basis, grid_bases, transform
 from fouriercache.testing import check_pass, feed
 from tests.passes.stages import after, toy
 from tests.passes.toys import X, plain
@@ -98,6 +98,16 @@ def test_each_spatial_band_is_predicted_by_its_own_row(edges, basis):
     spectra = transform(parts, bases) * masks[:, None, :, None]
     want = transform(spectra.sum(0), [matrix.T for matrix in bases])
     torch.testing.assert_close(have, want, rtol=1e-5, atol=1e-5)
+
+
+def test_bands_of_frames_leave_the_frames_apart():
+    program = after(on_grid(toy(one_branch), TokenGrid(2, 1, 3)), InsertCache("branch", 1))
+    have = predict(after(program, InsertPredictor((0.4,), basis="frame_dct")), torch.tensor([[[2.0], [-1.0]]]))
+    plain = predict(after(program, InsertPredictor()), torch.tensor([1.0])).unflatten(1, (2, 3))
+    basis = dct_basis(3, torch.float32)
+    gains = torch.where(band_map((3,), (0.4,)) == 0, 2.0, -1.0)
+    want = basis.T @ (gains[:, None] * (basis @ plain))
+    torch.testing.assert_close(have, want.flatten(1, 2), rtol=1e-5, atol=1e-5)
 
 
 def test_each_site_is_predicted_by_its_own_row():
