@@ -13,34 +13,22 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-from classifier import draw_balanced
+from classifier import IMAGES
 from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
-from PIL import Image
+from measuring import REAL_SEED, batch_noise, judge_samples, sample_kept, save_sheet
 from publish import replace_figures
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fouriercache.models import demo
-from fouriercache.models.judge import Judge, Statistics, frechet_distance, load_judge
+from fouriercache.models.judge import load_judge
 
-REAL_SEED, NOISE_SEED = 900_003, 910_000
 GRID = Path(__file__).parents[1] / "docs" / "images" / "demo_samples.png"
-
-
-def new_progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True))
-
-
-def batch_noise(index: int, count: int) -> Tensor:
-    return torch.randn(count, *demo.SHAPE, generator=torch.Generator().manual_seed(NOISE_SEED + index))
 
 
 def sample_set(
@@ -51,36 +39,13 @@ def sample_set(
     Returns:
         images float32 [count, 3, 32, 32], labels int64 [count].
     """
-    labels = torch.arange(count) % len(demo.CLASS_NAMES)
-    scheduler = demo.load_demo_scheduler()
-    folder.mkdir(parents=True, exist_ok=True)
-    parts = []
-    with new_progress() as progress:
-        task = progress.add_task(f"guidance {guidance:g}", total=-(-count // batch) * steps)
-        for index, part in enumerate(torch.split(labels, batch)):
-            path = folder / f"guidance-{guidance:g}-{index:03}-{len(part)}.safetensors"
-            if not path.is_file():
-                images = demo.sample(
-                    model, scheduler, part, batch_noise(index, len(part)), num_steps=steps, guidance=guidance,
-                    on_step=lambda step, images: progress.advance(task),
-                )  # fmt: skip
-                save_file({"images": images}, path.with_suffix(".new"))
-                path.with_suffix(".new").replace(path)
-            parts.append(load_file(path)["images"])
-            progress.update(task, completed=(index + 1) * steps)
-    return torch.cat(parts), labels
+    labels, scheduler = torch.arange(count) % len(demo.CLASS_NAMES), demo.load_demo_scheduler()
 
+    def sample(part: Tensor, noise: Tensor, on_step: Callable[[int, Tensor], None]) -> Tensor:
+        return demo.sample(model, scheduler, part, noise, num_steps=steps, guidance=guidance, on_step=on_step)
 
-def judge_images(judge: Judge, images: Tensor, labels: Tensor) -> dict[str, Any]:
-    """Accuracy, accuracy of each class, and Frechet distance to the judge's reference of real images."""
-    features, predicted = judge.measure(images)
-    right = (predicted == labels).double()
-    return {
-        "images": len(labels),
-        "accuracy": round(right.mean().item(), 4),
-        "frechet_distance": round(frechet_distance(Statistics.of(features), judge.reference), 3),
-        "class_accuracy": {name: round(right[labels == k].mean().item(), 3) for k, name in enumerate(demo.CLASS_NAMES)},
-    }
+    name = f"guidance-{guidance:g}"
+    return sample_kept(sample, labels, demo.SHAPE, batch=batch, steps=steps, folder=folder, name=name), labels
 
 
 def observe_features(model: DiTTransformer2DModel, steps: int, guidance: float) -> dict[str, Any]:
@@ -109,7 +74,7 @@ def observe_features(model: DiTTransformer2DModel, steps: int, guidance: float) 
     handles = [block.norm1.register_forward_hook(keep_gates) for block in blocks]
     handles += [blocks[0].register_forward_pre_hook(enter), blocks[-1].register_forward_hook(leave)]
     labels = torch.arange(len(demo.CLASS_NAMES))
-    noise = batch_noise(0, len(labels))
+    noise = batch_noise(0, len(labels), demo.SHAPE)
     demo.sample(model, demo.load_demo_scheduler(), labels, noise, num_steps=steps, guidance=guidance)
     for handle in handles:
         handle.remove()
@@ -126,25 +91,6 @@ def observe_features(model: DiTTransformer2DModel, steps: int, guidance: float) 
         },
         "stack_change": [round(v, 4) for v in change],
     }
-
-
-def save_grid(real: Tensor, samples: Tensor, path: Path, zoom: int = 2, gap: int = 4) -> None:
-    """Write a picture: one class a column, the real images' rows first.
-
-    Args:
-        real, samples: [rows * 10, 3, 32, 32], the classes taking turns.
-    """
-    columns = len(demo.CLASS_NAMES)
-    images = torch.cat([real, samples]).clamp(-1, 1).add(1).mul(127.5).round().byte()
-    images = images.repeat_interleave(zoom, 2).repeat_interleave(zoom, 3)
-    side = images.shape[-1] + gap
-    sheet = torch.full((3, len(images) // columns * side + 2 * gap, columns * side + gap), 255, dtype=torch.uint8)
-    for index, image in enumerate(images):
-        below = gap if index >= len(real) else 0  # a wider line between real images and samples
-        top, left = index // columns * side + gap + below, index % columns * side + gap
-        sheet[:, top : top + image.shape[1], left : left + image.shape[2]] = image
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(path, optimize=True)
 
 
 def write_figures(metrics: dict[str, Any]) -> str:
@@ -196,15 +142,15 @@ def main() -> None:
     digest = manifest["diffusion_pytorch_model.safetensors"]
     folder = args.work / f"{digest[:12]}-{args.steps}"
     model, judge = demo.load_demo_model(), load_judge()
-    real, real_labels = draw_balanced(args.samples, REAL_SEED)
+    real, real_labels = IMAGES.draw_balanced(args.samples, REAL_SEED)
     images, labels = sample_set(model, demo.GUIDANCE, args.samples, args.batch, args.steps, folder)
     sweep = []
     for guidance in args.sweep:
         found = sample_set(model, guidance, args.sweep_samples, args.batch, args.steps, folder)
-        sweep.append({"guidance": guidance} | judge_images(judge, *found))
+        sweep.append({"guidance": guidance} | judge_samples(judge, *found, demo.CLASS_NAMES))
     if sweep:
         held_out = real[: args.sweep_samples], real_labels[: args.sweep_samples]
-        sweep.append({"guidance": None} | judge_images(judge, *held_out))
+        sweep.append({"guidance": None} | judge_samples(judge, *held_out, demo.CLASS_NAMES))
     metrics = {
         "weights_sha256": digest,
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -213,15 +159,15 @@ def main() -> None:
         },
         "steps": args.steps,
         "guidance": demo.GUIDANCE,
-        "samples": judge_images(judge, images, labels),
-        "real": judge_images(judge, real, real_labels),
+        "samples": judge_samples(judge, images, labels, demo.CLASS_NAMES),
+        "real": judge_samples(judge, real, real_labels, demo.CLASS_NAMES),
         "sweep": sweep,
         "features": observe_features(model, args.steps, demo.GUIDANCE),
     }
     (demo.FOLDER / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     card = demo.FOLDER / "README.md"
     card.write_text(replace_figures(card.read_text(), write_figures(metrics)))
-    save_grid(real[:20], images[:60], GRID)
+    save_sheet(torch.cat([real[:20], images[:60]]), GRID, columns=len(demo.CLASS_NAMES), upper=20)
     print(f"accuracy {metrics['samples']['accuracy']:.1%}, Frechet distance {metrics['samples']['frechet_distance']}")
     print(f"wrote {demo.FOLDER / 'metrics.json'}, {card} and {GRID}")
 

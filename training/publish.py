@@ -1,7 +1,10 @@
-"""Copy a trained snapshot into the package: fouriercache/models/demo_dit.
+"""Copy a trained snapshot into the package: fouriercache/models/demo_dit, or demo_video beside it.
 
     python training/publish.py runs/dit/model
     python training/evaluate.py
+
+    python training/publish.py --videos runs/video/model
+    python training/evaluate_video.py
 
 Figures belong to one set of weights, so publishing other weights takes the old figures out of the model card.
 """
@@ -14,10 +17,11 @@ import json
 import shutil
 from pathlib import Path
 
-from fouriercache.models.demo import FOLDER
+from fouriercache.models import demo, demo_video
 
 FILES = ("config.json", "diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json", "training.json")
-BEGIN, END = "<!-- figures: begin, written by training/evaluate.py -->", "<!-- figures: end -->"
+VIDEO_FILES = (*FILES, "classes.safetensors")
+BEGIN, END = "<!-- figures: begin, written by a script -->", "<!-- figures: end -->"
 
 
 def replace_figures(card: str, figures: str) -> str:
@@ -32,33 +36,34 @@ def replace_figures(card: str, figures: str) -> str:
     return f"{head}{BEGIN}\n\n{figures.strip()}\n\n{END}{rest.split(END)[1]}"
 
 
-def publish(source: Path, folder: Path = FOLDER) -> None:
+def publish(source: Path, folder: Path, files: tuple[str, ...] = FILES) -> None:
     """Copy the files of the snapshot at `source` and write the manifest with their SHA-256.
 
     Raises:
         FileNotFoundError: `source` lacks a file of diffusers' layout; nothing is copied then.
     """
-    missing = [name for name in FILES if not (source / name).is_file()]
+    missing = [name for name in files if not (source / name).is_file()]
     if missing:
         raise FileNotFoundError(f"{source} lacks {', '.join(missing)}; give the model folder of a training run.")
-    for name in FILES:
+    for name in files:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, folder / name)
-    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
+    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
     (folder / "manifest.json").write_text(json.dumps({"files": digests}, indent=2) + "\n")
     (folder / "metrics.json").unlink(missing_ok=True)
     card = folder / "README.md"
     if card.is_file():
-        note = "These weights have not been measured yet: run `python training/evaluate.py`."
-        card.write_text(replace_figures(card.read_text(), note))
+        card.write_text(replace_figures(card.read_text(), "These weights have not been measured yet."))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="the model folder of a training run")
+    parser.add_argument("--videos", action="store_true", help="it is the video model")
     args = parser.parse_args()
-    publish(args.source)
-    print(f"published {args.source} to {FOLDER}")
+    folder, files = (demo_video.FOLDER, VIDEO_FILES) if args.videos else (demo.FOLDER, FILES)
+    publish(args.source, folder, files)
+    print(f"published {args.source} to {folder}")
 
 
 if __name__ == "__main__":

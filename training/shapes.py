@@ -11,9 +11,9 @@ same torch release.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
+from drawing import Frame, background, colour, edge, uniform, wave
 from torch import Tensor
 
 SIZE = 32
@@ -36,36 +36,12 @@ _SUPERSAMPLING = 2
 _BASE_HUE = (0.02, 0.58, 0.12, 0.15, 0.78, 0.40, 0.52, 0.30, 0.92, 0.66)
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """Object coordinates of one batch: each field is [n, s, s]; the object fills about the unit disc."""
-
-    x: Tensor
-    y: Tensor
-    radius: Tensor
-    angle: Tensor
-
-
-def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    return torch.rand(n, 1, 1, generator=generator) * (high - low) + low
-
-
-def _frame(n: int, generator: torch.Generator) -> tuple[_Frame, Tensor]:
+def _frame(n: int, generator: torch.Generator) -> tuple[Frame, Tensor]:
     """Draw a position, size and rotation for each image; also return pixels for each unit of object length."""
-    side = SIZE * _SUPERSAMPLING
-    axis = (torch.arange(side) + 0.5) / side * 2 - 1
-    scale = _uniform(n, 0.58, 0.78, generator)
-    x = (axis[None, None, :] - _uniform(n, -0.18, 0.18, generator)) / scale
-    y = (axis[None, :, None] - _uniform(n, -0.18, 0.18, generator)) / scale
-    turn = _uniform(n, -0.35, 0.35, generator)
-    x, y = x * turn.cos() + y * turn.sin(), y * turn.cos() - x * turn.sin()
-    x, y = torch.broadcast_tensors(x, y)
-    return _Frame(x, y, (x * x + y * y).sqrt(), torch.atan2(y, x)), scale * (SIZE / 2)
-
-
-def _edge(distance: Tensor, sharpness: float = 14.0) -> Tensor:
-    """Coverage in [0, 1] of the region where `distance` is negative, with a soft edge."""
-    return torch.sigmoid(-sharpness * distance)
+    scale = uniform(n, 0.58, 0.78, generator)
+    left, top = uniform(n, -0.18, 0.18, generator), uniform(n, -0.18, 0.18, generator)
+    turn = uniform(n, -0.35, 0.35, generator)
+    return Frame.of(SIZE * _SUPERSAMPLING, left, top, scale, turn), scale * (SIZE / 2)
 
 
 def _dome(radius: Tensor) -> Tensor:
@@ -73,18 +49,14 @@ def _dome(radius: Tensor) -> Tensor:
     return (1 - radius.clamp(max=1) ** 2).clamp_min(0).sqrt()
 
 
-def _light(frame: _Frame) -> Tensor:
+def _light(frame: Frame) -> Tensor:
     """Diffuse light from the upper left plus a soft highlight."""
     diffuse = 0.55 + 0.45 * _dome(frame.radius) - 0.22 * (frame.x + frame.y)
     highlight = torch.exp(-((frame.x + 0.4) ** 2 + (frame.y + 0.4) ** 2) / 0.06)
     return diffuse + 0.5 * highlight
 
 
-def _wave(phase: Tensor) -> Tensor:
-    return torch.sin(2 * math.pi * phase)
-
-
-def _draw(label: int, f: _Frame, pixels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _draw(label: int, f: Frame, pixels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return coverage and brightness, [n, s, s] each, of class `label`.
 
     `pixels` is the object's unit length in image pixels, [n, 1, 1]: textures have a period in pixels, not in objects.
@@ -93,63 +65,38 @@ def _draw(label: int, f: _Frame, pixels: Tensor, generator: torch.Generator) -> 
     flat = 0.75 - 0.15 * (f.x + f.y)
     box = torch.maximum(f.x.abs(), f.y.abs())
     if label == 0:
-        return _edge(f.radius - 0.95), _light(f)
+        return edge(f.radius - 0.95), _light(f)
     if label == 1:
-        period = _uniform(n, 3.5, 4.5, generator)
-        return _edge(box - 0.78), flat + 0.38 * _wave(f.x * pixels / period)
+        period = uniform(n, 3.5, 4.5, generator)
+        return edge(box - 0.78), flat + 0.38 * wave(f.x * pixels / period)
     if label == 2:
         tube = (f.radius - 0.68) / 0.26
-        return _edge(tube.abs() * 0.26 - 0.26), 0.35 + 0.6 * _dome(tube.abs()) - 0.2 * (f.x + f.y)
+        return edge(tube.abs() * 0.26 - 0.26), 0.35 + 0.6 * _dome(tube.abs()) - 0.2 * (f.x + f.y)
     if label == 3:
         spoke = 0.68 + 0.32 * torch.cos(5 * (f.angle + math.pi / 2))
-        return _edge((f.radius - spoke) * 0.8), 1.05 - 0.55 * f.radius
+        return edge((f.radius - spoke) * 0.8), 1.05 - 0.55 * f.radius
     if label == 4:
-        period = _uniform(n, 5.0, 6.0, generator)
-        checks = _wave(f.x * pixels / period) * _wave(f.y * pixels / period)
-        return _edge(f.x.abs() + f.y.abs() - 1.0), flat + 0.42 * torch.tanh(3 * checks)
+        period = uniform(n, 5.0, 6.0, generator)
+        checks = wave(f.x * pixels / period) * wave(f.y * pixels / period)
+        return edge(f.x.abs() + f.y.abs() - 1.0), flat + 0.42 * torch.tanh(3 * checks)
     if label == 5:
         narrow = torch.minimum(f.x.abs(), f.y.abs())
-        return _edge(torch.maximum(narrow - 0.27, box - 0.92)), 0.95 - 1.3 * narrow - 0.15 * (f.x + f.y)
+        return edge(torch.maximum(narrow - 0.27, box - 0.92)), 0.95 - 1.3 * narrow - 0.15 * (f.x + f.y)
     if label == 6:
         bite = ((f.x - 0.42) ** 2 + f.y**2).sqrt()
-        period = _uniform(n, 3.0, 3.8, generator)
-        inside = _edge(f.radius - 0.95) * (1 - _edge(bite - 0.72))
-        return inside, 0.78 + 0.34 * _wave((f.x + f.y) * pixels / (math.sqrt(2) * period))
+        period = uniform(n, 3.0, 3.8, generator)
+        inside = edge(f.radius - 0.95) * (1 - edge(bite - 0.72))
+        return inside, 0.78 + 0.34 * wave((f.x + f.y) * pixels / (math.sqrt(2) * period))
     if label == 7:
         corner = torch.maximum(f.x.abs() * math.cos(math.pi / 6) + f.y.abs() * 0.5, f.y.abs())
-        period = _uniform(n, 3.6, 4.4, generator)
-        return _edge(corner - 0.82), 0.72 + 0.38 * _wave(f.radius * pixels / period)
+        period = uniform(n, 3.6, 4.4, generator)
+        return edge(corner - 0.82), 0.72 + 0.38 * wave(f.radius * pixels / period)
     if label == 8:
         petal = 0.72 + 0.24 * torch.cos(6 * f.angle)
         core = torch.exp(-(f.radius**2) / 0.05)
-        return _edge((f.radius - petal) * 0.8), 0.55 + 0.35 * f.radius + 0.5 * core
-    arm = _wave(f.angle / math.pi + 1.1 * torch.log(f.radius + 0.12))
-    return _edge(f.radius - 0.95, 7.0) * (0.25 + 0.75 * torch.sigmoid(5 * arm)), 1.1 - 0.5 * f.radius
-
-
-def _colour(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
-    """HSV to RGB, broadcasting; the channel axis is inserted at dimension 1."""
-    shifts = torch.tensor([5.0, 3.0, 1.0]).view(1, 3, 1, 1)
-    k = (shifts + hue[:, None] * 6) % 6
-    return value[:, None] * (1 - saturation[:, None] * torch.minimum(k, 4 - k).clamp(0, 1))
-
-
-def _background(n: int, generator: torch.Generator) -> Tensor:
-    """A linear gradient between two muted colours plus 1/f texture, [n, 3, s, s]."""
-    side = SIZE * _SUPERSAMPLING
-    axis = (torch.arange(side) + 0.5) / side - 0.5
-    tilt = _uniform(n, 0, 2 * math.pi, generator)
-    ramp = (axis[None, None, :] * tilt.cos() + axis[None, :, None] * tilt.sin() + 0.5).clamp(0, 1)[:, None]
-    hue = _uniform(n, 0, 1, generator)
-    ends = [
-        _colour((hue + shift) % 1, _uniform(n, 0.1, 0.45, generator), _uniform(n, 0.15, 0.5, generator))
-        for shift in (0.0, 0.12)
-    ]
-    frequency = (torch.fft.fftfreq(side)[:, None] ** 2 + torch.fft.rfftfreq(side)[None, :] ** 2).sqrt()
-    noise: Tensor = torch.fft.irfft2(
-        torch.fft.rfft2(torch.randn(n, 1, side, side, generator=generator)) / frequency.clamp_min(1 / side)
-    )
-    return ends[0] * (1 - ramp) + ends[1] * ramp + 0.05 * noise / noise.std(dim=(-1, -2), keepdim=True)
+        return edge((f.radius - petal) * 0.8), 0.55 + 0.35 * f.radius + 0.5 * core
+    arm = wave(f.angle / math.pi + 1.1 * torch.log(f.radius + 0.12))
+    return edge(f.radius - 0.95, 7.0) * (0.25 + 0.75 * torch.sigmoid(5 * arm)), 1.1 - 0.5 * f.radius
 
 
 def draw(labels: Tensor, generator: torch.Generator) -> Tensor:
@@ -163,15 +110,14 @@ def draw(labels: Tensor, generator: torch.Generator) -> Tensor:
         float32 [n, 3, 32, 32] in [-1, 1].
     """
     n = labels.shape[0]
-    image = _background(n, generator)
+    image = background(n, SIZE * _SUPERSAMPLING, generator)
     frame, pixels = _frame(n, generator)
-    hue = (torch.tensor(_BASE_HUE)[labels].view(n, 1, 1) + _uniform(n, -0.12, 0.12, generator)) % 1
-    saturation = _uniform(n, 0.45, 0.85, generator)
+    hue = (torch.tensor(_BASE_HUE)[labels].view(n, 1, 1) + uniform(n, -0.12, 0.12, generator)) % 1
+    saturation = uniform(n, 0.45, 0.85, generator)
     for label in labels.unique().tolist():
         rows = (labels == label).nonzero().flatten()
-        f = _Frame(frame.x[rows], frame.y[rows], frame.radius[rows], frame.angle[rows])
-        coverage, brightness = _draw(label, f, pixels[rows], generator)
-        paint = _colour(hue[rows], saturation[rows] * (1.25 - 0.5 * brightness.clamp(0, 1)), brightness.clamp(0.02, 1))
+        coverage, brightness = _draw(label, frame.rows(rows), pixels[rows], generator)
+        paint = colour(hue[rows], saturation[rows] * (1.25 - 0.5 * brightness.clamp(0, 1)), brightness.clamp(0.02, 1))
         image[rows] = image[rows] * (1 - coverage[:, None]) + paint * coverage[:, None]
     small = torch.nn.functional.avg_pool2d(image, _SUPERSAMPLING)
     return small.clamp(0, 1) * 2 - 1

@@ -14,15 +14,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import time
 from pathlib import Path
 from typing import Any
 
 import shapes
 import torch
 from diffusers import DDIMScheduler, DiTTransformer2DModel
-from safetensors.torch import save_file
+from recipe import Run, silence_fast_timesteps, stratified
 from torch import Tensor, nn
 
 CONFIG: dict[str, Any] = {
@@ -50,13 +48,6 @@ SCHEDULER: dict[str, Any] = {
 WINDOW = 8
 """Side of the token window of the first part of the run."""
 
-HIGHEST_FREQUENCY = 0.03
-"""Timestep sinusoids faster than this, in radians a timestep, get zero weight.
-
-They turn by more than half a radian between two of 50 sampling steps, a short training leaves their weights as
-noise, and the features of neighbouring steps then differ by that noise.
-"""
-
 
 def new_model() -> Any:
     """Build the untrained model, adaLN-zero."""
@@ -76,14 +67,10 @@ def new_scheduler() -> Any:
     return DDIMScheduler(**SCHEDULER)
 
 
-@torch.no_grad()
-def silence_fast_timesteps(model: Any) -> None:
-    """Zero the weights that read timestep sinusoids above `HIGHEST_FREQUENCY`."""
+def silence(model: Any) -> None:
+    """Keep fast timestep sinusoids at zero weight in every block."""
     for block in model.transformer_blocks:
-        weight = block.norm1.emb.timestep_embedder.linear_1.weight
-        half = weight.shape[1] // 2
-        frequency = torch.exp(-math.log(10000) * torch.arange(half, device=weight.device) / (half - 1))
-        weight[:, (frequency > HIGHEST_FREQUENCY).repeat(2)] = 0
+        silence_fast_timesteps(block.norm1.emb.timestep_embedder.linear_1.weight, shift=1)
 
 
 class TokenLoss(nn.Module):
@@ -126,21 +113,6 @@ def windows(images: Tensor, positions: Tensor, side: int, generator: torch.Gener
     return cut, rows
 
 
-def learning_rate(fraction: float, step: int) -> float:
-    """Warm up over 200 steps, hold, and decay linearly over the last 30 % of the run."""
-    return min(1.0, (step + 1) / 200) * min(1.0, max(0.0, 1 - fraction) / 0.3)
-
-
-def optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
-    matrices = [p for k, p in model.named_parameters() if p.ndim == 2 and "blocks" in k and "class_embedder" not in k]
-    chosen = {id(p) for p in matrices}
-    rest = [p for p in model.parameters() if id(p) not in chosen]
-    return [
-        torch.optim.Muon(matrices, lr=2e-3, momentum=0.95, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(rest, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0),
-    ]
-
-
 def save_model(weights: dict[str, Tensor], folder: Path, card: dict[str, Any]) -> None:
     """Write diffusers' layout: config.json and diffusion_pytorch_model.safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -165,75 +137,27 @@ def main() -> None:
 
     torch.manual_seed(args.seed)
     model = new_model().to(device)
-    average = {k: v.detach().clone() for k, v in model.state_dict().items()}
-    opts = optimizers(model)
-    base = [[g["lr"] for g in o.param_groups] for o in opts]
     loss_fn: Any = TokenLoss(model)
     if args.compile:
         loss_fn = torch.compile(loss_fn, dynamic=False)
-    generator = torch.Generator().manual_seed(args.seed + 1)
     alphas = new_scheduler().alphas_cumprod
-    step, images_seen, elapsed, history = 0, 0, 0.0, []
-    checkpoint = args.out / "checkpoint.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        average = state["average"]
-        for o, s in zip(opts, state["optimizers"], strict=True):
-            o.load_state_dict(s)
-        step, images_seen, elapsed, history = (state[k] for k in ("step", "images_seen", "elapsed", "history"))
-        generator.manual_seed(args.seed + 1 + step)
-        print(f"resumed at step {step}, {elapsed / 60:.1f} min", flush=True)
-    args.out.mkdir(parents=True, exist_ok=True)
-
     positions = model.pos_embed.pos_embed.cpu()
-    started, budget = time.time() - elapsed, args.minutes * 60
-    saved, running = time.time(), 0.0
-    while (elapsed := time.time() - started) < budget:
-        fraction = elapsed / budget
+    run = Run(model, args.out, save_model, minutes=args.minutes, seed=args.seed, save_every=args.save_every)
+    for fraction in run:
         side = WINDOW if fraction < args.window_share else shapes.SIZE // 2
         n = args.batch * (4 if side == WINDOW else 1)
-        for o, lrs in zip(opts, base, strict=True):
-            for group, lr in zip(o.param_groups, lrs, strict=True):
-                group["lr"] = lr * learning_rate(fraction, step)
-        labels = torch.randint(0, len(shapes.CLASSES), (n,), generator=generator)
-        images, rows = windows(shapes.draw(labels, generator), positions, side, generator)
-        # Stratified: one timestep from each of n equal ranges, in random order.
-        t = ((torch.randperm(n, generator=generator) + torch.rand(n, generator=generator)) * 1000 / n).long()
+        labels = torch.randint(0, len(shapes.CLASSES), (n,), generator=run.generator)
+        images, rows = windows(shapes.draw(labels, run.generator), positions, side, run.generator)
+        t = (1000 * stratified(n, run.generator)).long()
         a = alphas[t].view(-1, 1, 1, 1)
-        noise = torch.randn(images.shape, generator=generator)
+        noise = torch.randn(images.shape, generator=run.generator)
         noisy, target = a.sqrt() * images + (1 - a).sqrt() * noise, a.sqrt() * noise - (1 - a).sqrt() * images
-        dropped = torch.rand(n, generator=generator) < 0.1
+        dropped = torch.rand(n, generator=run.generator) < 0.1
         labels = torch.where(dropped, len(shapes.CLASSES), labels)
         batch = [v.to(device) for v in (noisy, rows, target, t, labels)]
         with torch.autocast(device, torch.bfloat16):
             loss = loss_fn(*batch)
-        loss.backward()
-        for o in opts:
-            o.step()
-            o.zero_grad()
-        silence_fast_timesteps(model)
-        decay = min(0.9995, 1 - 10 / (step + 10))
-        for k, v in model.state_dict().items():
-            average[k].lerp_(v.detach(), 1 - decay)
-        step, images_seen = step + 1, images_seen + n
-        running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
-        if step % 50 == 0:
-            history.append([step, round(elapsed), side, round(running, 5)])
-            print(
-                f"step {step}  {elapsed / 60:.1f} min  {side}x{side}  {images_seen} images  {running:.4f}", flush=True
-            )
-        if time.time() - saved > args.save_every * 60 or time.time() - started >= budget:
-            saved = time.time()
-            state = {
-                "model": model.state_dict(), "average": average, "optimizers": [o.state_dict() for o in opts],
-                "step": step, "images_seen": images_seen, "elapsed": time.time() - started, "history": history,
-            }  # fmt: skip
-            torch.save(state, checkpoint.with_suffix(".new"))
-            checkpoint.with_suffix(".new").replace(checkpoint)
-            card = {k: state[k] for k in ("step", "images_seen", "elapsed", "history")} | {"seed": args.seed}
-            save_model({k: v.cpu() for k, v in average.items()}, args.out / "model", card)
-            save_file({k: v.contiguous() for k, v in average.items()}, args.out / "average.safetensors")
+        run.learn(loss, n, lambda: silence(model), side)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,6 @@ never from a network.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
 from fouriercache.calibrations import Calibration
-from fouriercache.errors import WeightsError
+from fouriercache.models.shipped import OnStep, check_files, check_inputs, denoise, guided_labels
 
 __all__ = [
     "CALIBRATED",
@@ -67,44 +64,13 @@ GUIDANCE = 1.5
 """The guidance weight of the model card's figures."""
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _check_files(folder: Path) -> None:
-    """Compare every file that the manifest names with its recorded SHA-256.
-
-    Raises:
-        WeightsError: a file, or the manifest itself, is missing, unreadable or other than recorded.
-    """
-    advice = "Install the package again, or restore the file from the repository."
-    manifest = folder / "manifest.json"
-    try:
-        recorded: dict[str, str] = json.loads(manifest.read_text())["files"]
-    except FileNotFoundError as error:
-        raise WeightsError(f"The demo model is not there.\n  missing: {manifest}\n  {advice}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"The demo model's manifest cannot be read.\n  file: {manifest}\n  {advice}") from error
-    for name, digest in recorded.items():
-        path = folder / name
-        if not path.is_file():
-            raise WeightsError(f"A file of the demo model is missing.\n  missing: {path}\n  {advice}")
-        if (found := _digest(path)) != digest:
-            raise WeightsError(
-                f"A file of the demo model is cut short or changed: its SHA-256 is not the recorded one.\n"
-                f"  file: {path}, {path.stat().st_size} bytes\n"
-                f"  recorded: {digest}\n  found:    {found}\n  {advice}"
-            )
-
-
 def load_demo_model(folder: Path = FOLDER) -> DiTTransformer2DModel:
     """Load the trained model: fp32, on the CPU, in eval mode, without gradients.
 
     Raises:
         WeightsError: a file is missing, cut short, or other than the manifest records.
     """
-    _check_files(folder)
+    check_files(folder)
     with torch.random.fork_rng(devices=[]):  # diffusers draws weights before it loads ours
         loader: Any = DiTTransformer2DModel  # diffusers does not annotate from_pretrained
         model: DiTTransformer2DModel = loader.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
@@ -117,7 +83,7 @@ def load_demo_scheduler(folder: Path = FOLDER) -> DDIMScheduler:
     Raises:
         WeightsError: a file is missing, cut short, or other than the manifest records.
     """
-    _check_files(folder)
+    check_files(folder)
     loader: Any = DDIMScheduler
     scheduler: DDIMScheduler = loader.from_pretrained(folder / "scheduler", local_files_only=True)
     return scheduler
@@ -137,20 +103,6 @@ def load_demo_calibration(computed: int, folder: Path = FOLDER) -> Calibration:
     return Calibration.load(folder / "calibration" / f"tuned-{computed}.safetensors")
 
 
-def _check_inputs(labels: Tensor, noise: Tensor, num_steps: int) -> None:
-    if noise.ndim != 4 or noise.shape[1:] != SHAPE or not noise.is_floating_point():
-        raise ValueError(f"noise must be a floating point [n, 3, 32, 32], got {noise.dtype} {list(noise.shape)}.")
-    if labels.shape != noise.shape[:1] or labels.dtype != torch.int64:
-        raise ValueError(
-            f"labels must be int64 [{noise.shape[0]}], one for each row of noise, "
-            f"got {labels.dtype} {list(labels.shape)}."
-        )
-    if labels.numel() == 0 or int(labels.min()) < 0 or int(labels.max()) > NULL_CLASS:
-        raise ValueError(f"labels must be at least one class in 0..{NULL_CLASS}, got {labels.tolist()}.")
-    if num_steps < 1:
-        raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
-
-
 @torch.no_grad()
 def sample(
     model: nn.Module,
@@ -160,13 +112,9 @@ def sample(
     *,
     num_steps: int = 50,
     guidance: float = GUIDANCE,
-    on_step: Callable[[int, Tensor], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Tensor:
-    """Sample one image for each label: a plain diffusers loop with one model call a step.
-
-    Classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598, equation 6, on v): the call's batch is the rows
-    with their class, then the same rows with `NULL_CLASS`, and v = v_null + guidance * (v_class - v_null). With
-    guidance 1 that is v_class, so the second half is left out, as diffusers' pipelines do.
+    """Sample one image for each label: a plain diffusers loop with one model call a step, as `shipped.denoise` says.
 
     Args:
         model: the demo model, or what `fouriercache.optimize` made of it.
@@ -181,20 +129,13 @@ def sample(
     Raises:
         ValueError: labels or noise have another shape, dtype or range, or num_steps is below 1.
     """
-    _check_inputs(labels, noise, num_steps)
+    check_inputs(labels, noise, num_steps, shape=SHAPE, form="3, 32, 32", null_class=NULL_CLASS)
     scheduler.set_timesteps(num_steps, device=noise.device)
-    guided = guidance != 1
-    classes = torch.cat([labels, torch.full_like(labels, NULL_CLASS)]) if guided else labels
-    images = noise * scheduler.init_noise_sigma
-    for step, timestep in enumerate(scheduler.timesteps):
-        batch = torch.cat([images, images]) if guided else images
-        batch = scheduler.scale_model_input(batch, timestep)
-        v = model(batch, timestep=timestep.expand(batch.shape[0]), class_labels=classes).sample
-        if guided:
-            of_class, of_null = v.chunk(2)
-            v = of_null + guidance * (of_class - of_null)
-        images = scheduler.step(v, timestep, images).prev_sample
-        if on_step is not None:
-            on_step(step, images)
-    out: Tensor = images
-    return out
+    classes = guided_labels(labels, guidance, NULL_CLASS)
+
+    def predict(batch: Tensor, timestep: Tensor) -> Tensor:
+        scaled = scheduler.scale_model_input(batch, timestep)
+        v: Tensor = model(scaled, timestep=timestep.expand(batch.shape[0]), class_labels=classes).sample
+        return v
+
+    return denoise(predict, scheduler, noise * scheduler.init_noise_sigma, guidance=guidance, on_step=on_step)

@@ -6,11 +6,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from classifier import draw_balanced
+from classifier import IMAGES, VIDEOS
 from torch import Tensor
 
 from fouriercache.errors import WeightsError
-from fouriercache.models.judge import FEATURES, WEIGHTS, Judge, Statistics, frechet_distance, load_judge
+from fouriercache.models.judge import (
+    FEATURES,
+    VIDEO_WEIGHTS,
+    WEIGHTS,
+    Judge,
+    Statistics,
+    frechet_distance,
+    load_judge,
+    load_video_judge,
+)
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +29,7 @@ def judge() -> Judge:
 
 @pytest.fixture(scope="module")
 def real() -> tuple[Tensor, Tensor]:
-    return draw_balanced(500, seed=7)
+    return IMAGES.draw_balanced(500, seed=7)
 
 
 def gaussian(mean: list[float], covariance: list[list[float]]) -> Statistics:
@@ -39,6 +48,18 @@ def test_judge_knows_them_without_colour(judge: Judge, real: tuple[Tensor, Tenso
     images, labels = real
     _, predicted = judge.measure(images.mean(1, keepdim=True).expand_as(images))
     assert (predicted == labels).double().mean() >= 0.99
+
+
+def test_judge_of_videos_knows_real_ones_and_is_not_fooled_by_spoilt_ones():
+    judge = load_video_judge()
+    videos, labels = VIDEOS.draw_balanced(270, seed=7)
+    features, predicted = judge.measure(videos)
+    assert (predicted == labels).double().mean() >= 0.98
+    still = videos[:, :, :1].expand_as(videos)  # no motion
+    found, predicted = judge.measure(still)
+    assert (predicted == labels).double().mean() < 0.6
+    near, far = (frechet_distance(Statistics.of(x), judge.reference) for x in (features, found))
+    assert 10 * near < far
 
 
 def test_measure_does_not_depend_on_its_batch_and_clamps(judge: Judge, real: tuple[Tensor, Tensor]):
@@ -99,3 +120,4 @@ def test_missing_and_damaged_weights_are_named(tmp_path: Path):
 
 def test_weights_are_small_enough_to_ship():
     assert WEIGHTS.stat().st_size < 2**20
+    assert VIDEO_WEIGHTS.stat().st_size < 2 * 2**20

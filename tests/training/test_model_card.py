@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from evaluate import observe_features, sample_set, save_grid, write_figures
+from evaluate import observe_features, sample_set, write_figures
+from measuring import save_sheet
 from PIL import Image
 from publish import BEGIN, END, FILES, publish, replace_figures
 
@@ -107,7 +108,7 @@ def test_features_are_observed_for_every_step_and_block():
 
 def test_grid_has_one_class_a_column_and_real_images_first(tmp_path: Path):
     path = tmp_path / "images" / "grid.png"
-    save_grid(-torch.ones(10, 3, 32, 32), torch.zeros(20, 3, 32, 32), path)
+    save_sheet(torch.cat([-torch.ones(10, 3, 32, 32), torch.zeros(20, 3, 32, 32)]), path, columns=10, upper=10)
     with Image.open(path) as picture:
         assert picture.size == (10 * 68 + 4, 3 * 68 + 8)
         assert picture.getpixel((10, 10)) == (0, 0, 0)

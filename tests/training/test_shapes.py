@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import shapes
 import torch
-from classifier import draw_balanced, shuffle_colours
+from classifier import IMAGES, shuffle_colours
 from torch import Tensor
 
 from fouriercache.models.judge import load_judge
@@ -54,8 +54,8 @@ def test_images_carry_both_smooth_structure_and_fine_texture():
 
 
 def test_held_out_images_are_not_the_training_images():
-    first, labels = draw_balanced(10, seed=1)
-    second, _ = draw_balanced(10, seed=2)
+    first, labels = IMAGES.draw_balanced(10, seed=1)
+    second, _ = IMAGES.draw_balanced(10, seed=2)
     assert labels.tolist() == list(range(10))
     assert (first - second).abs().amax(dim=(1, 2, 3)).min() > 0.1
 
