@@ -33,9 +33,10 @@ from . import (
     own_method,
 )
 from .finding import Finding, Table
-from .lab import HELD_OUT, MORE, ROOT, Images, Lab, NotMeasuredError
+from .lab import ROOT, Lab, NotMeasuredError
 from .page import Found, read_results, write_method_rows, write_page, write_results
 from .presets_table import measure_presets
+from .subjects import HELD_OUT, MORE, Images
 
 FINDERS: Mapping[str, Callable[[Lab], Finding]] = {
     "Tuned": own_method.find,

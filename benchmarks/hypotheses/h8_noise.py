@@ -14,8 +14,9 @@ from fouriercache.models import demo
 from .finding import Finding, Picture, Table, judge
 from .h7_spectral_difference import COMPUTED, adaptive
 from .ingredients import noise_of_demo, write_whole
-from .lab import CALIBRATION, Lab, uniform
+from .lab import Lab, uniform
 from .pairs import paired_ratio
+from .subjects import CALIBRATION
 
 _SHOWN = (0, 10, 20, 30, 40, 48)
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 import fouriercache as fc
 from fouriercache.calibration.bench import scalars_of
@@ -18,7 +17,7 @@ from fouriercache.calibration.loop import Loop
 from fouriercache.calibration.refine import refine
 from fouriercache.models import demo
 
-from .lab import CALIBRATION, Images, Lab, package_commit
+from .lab import Lab, package_commit
 
 EDGES = (0.1, 0.3, 0.6)
 """Borders of four bands, as shares of the largest radial frequency."""
@@ -42,9 +41,7 @@ def calibrated_polynomial(lab: Lab) -> fc.Polynomial:
     path = lab.folder / f"polynomial {lab.steps}.safetensors"
     if not path.is_file():
         lab.begin("  calibrated polynomial")
-        found = fc.calibrate(
-            lab.model, fc.TeaCache(), sample=_calibration_set(lab.steps), num_steps=lab.steps, progress=False
-        )
+        found = fc.calibrate(lab.model, fc.TeaCache(), sample=lab.calibration_set, num_steps=lab.steps, progress=False)
         found.save(path)
     polynomial = fc.Calibration.load(path).polynomial
     assert polynomial is not None
@@ -52,20 +49,26 @@ def calibrated_polynomial(lab: Lab) -> fc.Polynomial:
 
 
 def fitted_scalars(
-    lab: Lab, site: str, steps: tuple[int, ...], edges: tuple[float, ...], *, keep_energy: bool = False
+    lab: Lab,
+    site: str,
+    steps: tuple[int, ...],
+    edges: tuple[float, ...],
+    *,
+    keep_energy: bool = False,
+    codec: fc.LowPass | None = None,
 ) -> fc.Calibrated:
     """Scalars for every predicted step, fitted to features of the calibration images along the cached trajectory.
 
-    They start from, and lean on, the polynomial of degree 2.
+    They start from, and lean on, the polynomial of degree 2. Bands are those of the codec's basis.
     """
-    base = fc.Method("fit", site, fc.Table(steps), fc.Newton(2))
-    energy = " energy" if keep_energy else ""
+    base = fc.Method("fit", site, fc.Table(steps), fc.Newton(2), codec=codec or fc.Dense())
+    energy = (" energy" if keep_energy else "") + (f" {codec.basis}" if codec is not None else "")
     key = f"scalars{energy} {site} {len(edges) + 1} {lab.steps} {'-'.join(map(str, steps))}.json"
     path = lab.folder / key
     if not path.is_file():
         lab.begin(f"  fit of {len(edges) + 1} bands, {site}")
         fit = fc.Fit(edges=edges, keep_energy=keep_energy)
-        loop = Loop(lab.model, form_of(base, fit), _calibration_set(lab.steps), lab.steps, {})
+        loop = Loop(lab.model, form_of(base, fit), lab.calibration_set, lab.steps, {})
         scalars = fit_scalars(lab.model, base, loop, steps, fit)
         write_whole(path, json.dumps({"rows": scalars.rows, "commit": package_commit()}))
     rows = json.loads(path.read_text())["rows"]
@@ -78,8 +81,8 @@ def refined_scalars(lab: Lab, steps: tuple[int, ...], weights: tuple[float, ...]
     path = lab.folder / f"refined {named} {lab.steps} {'-'.join(map(str, steps))}.json"
     if not path.is_file():
         lab.begin(f"  refined scalars, guidance {named}")
-        samples = [_calibration_set(lab.steps, weight) for weight in weights]
-        reference = torch.cat([lab.uncached(replace(CALIBRATION, guidance=weight)) for weight in weights])
+        samples = [partial(lab.calibration_set, guidance=weight) for weight in weights]
+        reference = torch.cat([lab.uncached(replace(lab.subject.calibration, guidance=weight)) for weight in weights])
         own = fc.Tuned()
         loop = Loop(lab.model, own, lambda denoiser: torch.cat([sample(denoiser) for sample in samples]), lab.steps, {})
         found = refine(loop, steps, scalars_of(own, steps, lab.steps), reference, rounds=1)
@@ -93,24 +96,12 @@ def analyzed(lab: Lab, site: str) -> fc.Analysis:
     if not path.is_file():
         lab.begin(f"  spectra, {site}")
         found = fc.analyze(
-            lab.model, num_steps=lab.steps, site=site, sample=_calibration_set(lab.steps), edges=EDGES, progress=False
+            lab.model, num_steps=lab.steps, site=site, sample=lab.calibration_set, edges=EDGES, progress=False
         )
         write_whole(path, json.dumps(found.as_dict()))
     known = {key: _tuples(value) for key, value in json.loads(path.read_text()).items()}
     sites = tuple(fc.SiteSpectrum(**{key: _tuples(value) for key, value in site.items()}) for site in known["sites"])
     return fc.Analysis(**{**known, "sites": sites})
-
-
-def _calibration_set(steps: int, guidance: float = demo.GUIDANCE) -> Callable[[Any], Tensor]:
-    images: Images = replace(CALIBRATION, guidance=guidance)
-    ((labels, noise),) = images.batches()
-
-    def sample(denoiser: Any) -> Tensor:
-        return demo.sample(
-            denoiser, demo.load_demo_scheduler(), labels, noise, num_steps=steps, guidance=images.guidance
-        )
-
-    return sample
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The shipped model, the images it is asked for, and what a method does to them; every run is kept and read again."""
+"""A shipped model, the samples it is asked for, and what a method does to them; every run is kept and read again."""
 
 from __future__ import annotations
 
@@ -21,43 +21,10 @@ import fouriercache as fc
 from fouriercache.models import demo
 
 from .exchange import Exchange
+from .subjects import HELD_OUT, IMAGE_MODEL, MORE, Images, Subject
 
 ROOT = Path(__file__).parents[2]
 Notice = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Images:
-    """Which images are sampled: one for each class and seed, in batches of one seed.
-
-    `calibration` images are what methods are fitted on; nothing is measured on them. Two classes, the last, are in no
-    calibration image.
-    """
-
-    seeds: tuple[int, ...]
-    classes: tuple[int, ...] = tuple(range(len(demo.CLASS_NAMES)))
-    guidance: float = demo.GUIDANCE
-
-    @property
-    def count(self) -> int:
-        return len(self.seeds) * len(self.classes)
-
-    def batches(self) -> list[tuple[Tensor, Tensor]]:
-        """Labels int64 [classes] and noise float32 [classes, 3, 32, 32] for each seed."""
-        labels = torch.tensor(self.classes)
-        return [
-            (labels, torch.randn(len(labels), *demo.SHAPE, generator=torch.Generator().manual_seed(seed)))
-            for seed in self.seeds
-        ]
-
-
-HELD_OUT = Images(seeds=(7_001,))
-"""What hypotheses and presets are measured on."""
-MORE = Images(seeds=(7_001, 7_002))
-"""What the own method is measured on; those of `HELD_OUT` come first."""
-CALIBRATION = Images(seeds=(3_001,), classes=tuple(range(8)))
-UNSEEN = Images(seeds=(7_001, 7_002, 7_003, 7_004), classes=(8, 9))
-"""Of the two classes alone that are in no calibration image."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +61,7 @@ class NotMeasuredError(Exception):
 
 
 class Lab:
-    """Samples with the shipped model, uncached or with a method, and keeps what came out under `folder`.
+    """Samples with a shipped model, uncached or with a method, and keeps what came out under `folder`.
 
     Attributes:
         held_out, more: the images that are measured on. only_kept: whether nothing is sampled and only kept runs are
@@ -102,20 +69,43 @@ class Lab:
     """
 
     def __init__(
-        self, folder: Path, *, steps: int = 50, images: Images = HELD_OUT, more: Images = MORE, notice: Notice = print
+        self,
+        folder: Path,
+        *,
+        steps: int = 50,
+        images: Images = HELD_OUT,
+        more: Images = MORE,
+        notice: Notice = print,
+        subject: Subject = IMAGE_MODEL,
     ) -> None:
         self.folder = folder
         self.steps = steps
         self.held_out, self.more = images, more
-        self.model = demo.load_demo_model()
+        self.subject, self.model = subject, subject.load_model()
         self.notice = notice
         self.is_quick = images.count < HELD_OUT.count
         self.only_kept = False
         self.runs = 0
         self._exchange = Exchange(self.model, steps)
         self._commits: set[str] = set()
-        self._weights = json.loads((demo.FOLDER / "manifest.json").read_text())["files"]
+        self._weights = subject.files
         folder.mkdir(parents=True, exist_ok=True)
+
+    def beside(self, subject: Subject, images: Images) -> Lab:
+        """A lab of another model, for as many steps, whose runs are kept in a folder of their own."""
+        weights = subject.files["diffusion_pytorch_model.safetensors"]
+        images = replace(images, seeds=images.seeds[:1], classes=images.classes[:5]) if self.is_quick else images
+        folder = self.folder / f"{subject.folder.name}-{weights[:12]}"
+        found = Lab(folder, steps=self.steps, images=images, more=images, notice=self.notice, subject=subject)
+        found.only_kept, found.is_quick, found._commits = self.only_kept, self.is_quick, self._commits
+        return found
+
+    def calibration_set(self, denoiser: Any, guidance: float | None = None) -> Tensor:
+        """Sample what methods are fitted on, at its own guidance weight or at another."""
+        images = self.subject.calibration
+        images = images if guidance is None else replace(images, guidance=guidance)
+        ((labels, noise),) = images.batches(self.subject.shape)
+        return self._sample(denoiser, labels, noise, images)
 
     def begin(self, text: str = "") -> None:
         """Say that something is measured now.
@@ -133,7 +123,8 @@ class Lab:
         path = self.folder / f"{self._key('uncached', images)}.safetensors"
         if not path.is_file():
             self.begin(f"  uncached, {images.count} images")
-            _save(path, torch.cat([self._sample(self.model, *batch, images) for batch in images.batches()]))
+            batches = images.batches(self.subject.shape)
+            _save(path, torch.cat([self._sample(self.model, *batch, images) for batch in batches]))
         return load_file(path)["images"]
 
     def measure(self, method: fc.Method, images: Images | None = None) -> Trial:
@@ -150,7 +141,7 @@ class Lab:
             began = time.perf_counter()
             fast = self._exchange.module_for(method)
             parts, computed, held = [], list[int](), list[float]()
-            for labels, noise in images.batches():
+            for labels, noise in images.batches(self.subject.shape):
                 fast.reset()
                 parts.append(self._sample(fast, labels, noise, images))
                 computed.append(max(map(len, fast.session.computed_steps.values())))
@@ -189,7 +180,7 @@ class Lab:
             self.begin(f"  {name}, {steps} steps")
             parts = [
                 demo.sample(self.model, build(), *batch, num_steps=steps, guidance=images.guidance)
-                for batch in images.batches()
+                for batch in images.batches(self.subject.shape)
             ]
             _save(path, torch.cat(parts))
         errors = relative_errors(load_file(path)["images"], self.uncached(images))
@@ -211,9 +202,7 @@ class Lab:
         return ", ".join(sorted(commits))
 
     def _sample(self, module: Any, labels: Tensor, noise: Tensor, images: Images) -> Tensor:
-        return demo.sample(
-            module, demo.load_demo_scheduler(), labels, noise, num_steps=self.steps, guidance=images.guidance
-        )
+        return self.subject.sample(module, labels, noise, self.steps, images.guidance)
 
     def _key(self, what: str, images: Images) -> str:
         words = json.dumps([what, asdict(images), self.steps, self._weights, torch.__version__])

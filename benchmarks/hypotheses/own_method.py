@@ -13,8 +13,9 @@ from fouriercache.models import demo
 
 from .finding import Finding, Table
 from .ingredients import EDGES, calibrated_table, fitted_scalars
-from .lab import UNSEEN, Images, Lab, Trial, uniform
+from .lab import Lab, Trial, uniform
 from .pairs import Ratio, paired_ratio
+from .subjects import UNSEEN, Images
 
 INTERVALS: Mapping[int, int] = {10: 6, 7: 9}
 """Computed steps of 50 -> the interval at which TaylorSeer as published computes that many."""

@@ -14,9 +14,10 @@ from typing import Any
 from results import provenance
 
 from .finding import Finding, Picture, Table
-from .lab import CALIBRATION, Lab
+from .lab import Lab
 from .pairs import Ratio
 from .pictures import draw_pictures
+from .subjects import CALIBRATION
 
 _PAGES = {
     "calibrated": ("H3", "kind", ("control", "fitted scalars")),

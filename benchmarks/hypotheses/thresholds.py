@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import fouriercache as fc
 
-from .lab import CALIBRATION, Lab
+from .lab import Lab
+from .subjects import CALIBRATION
 
 _ROUNDS = 4
 
