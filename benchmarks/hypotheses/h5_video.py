@@ -109,14 +109,14 @@ def _bands(lab: Lab, site: str) -> list[_Pair]:
     found = [pair("bands", "lowest band reused, the others of order 2", split, plain)]
     if site == "stack":
         damped = fc.Banded(EDGES, (second, *(fc.Damped(second, factor) for factor in (0.9, 0.8, 0.7))))
-        found.append(pair("bands", "order 2, damped more the higher the band", damped, plain))
+        return [*found, pair("bands", "order 2, damped more the higher the band", damped, plain)]
     one = measure(fitted_scalars(lab, site, steps, ()))
     deep, flat = (measure(fitted_scalars(lab, site, steps, EDGES, codec=codec), codec) for codec in (DEEP, FLAT))
     return [*found, _Pair("fitted scalars", site, "fitted, 4 bands", deep, flat, flat, one)]
 
 
 def _encoded(lab: Lab) -> list[_Encoded]:
-    """Order 2 at the stack from a history that is truncated or rounded; and shorter histories that are rounded."""
+    """Order 2 at the stack, from a history that is truncated or rounded; and order 1, whose history is shorter."""
     steps = uniform(lab.steps, COMPUTED)
 
     def measure(words: str, basis: str, codec: Codec, predictor: Predictor) -> _Encoded:
