@@ -19,7 +19,7 @@ from .video_kernels import check_kernels
 COMPUTED = 10
 FLAT, DEEP = fc.LowPass(1.0, "frame_dct"), fc.LowPass(1.0, "dct")
 """Every coefficient is kept: what differs is the transform that bands are cut from."""
-FLAT_KEEPS, DEEP_KEEPS = (0.25, 0.44, 0.69), (0.25, 0.44)
+FLAT_KEEPS, DEEP_KEEP = (0.25, 0.44), 0.25
 """Shares of the coefficients. Boxes of whole numbers a side have other sizes in 2-D and in 3-D: 2-D ones lie around."""
 
 
@@ -126,12 +126,10 @@ def _encoded(lab: Lab) -> list[_Encoded]:
     second, rounded = fc.Newton(2), fc.Quantized("int8")
     plain = [
         measure("order 2, float32", "none", fc.Dense(), second),
-        measure("order 2, int8", "none", rounded, second),
         measure("order 1, int8", "none", rounded, fc.Newton(1)),
     ]
     flat = [measure(f"order 2, {k:.0%}", "2-D", fc.LowPass(k, "frame_dct"), second) for k in FLAT_KEEPS]
-    deep = [measure(f"order 2, {k:.0%}", "3-D", fc.LowPass(k, "dct"), second) for k in DEEP_KEEPS]
-    return [*plain, *flat, *deep]
+    return [*plain, *flat, measure(f"order 2, {DEEP_KEEP:.0%}", "3-D", fc.LowPass(DEEP_KEEP, "dct"), second)]
 
 
 def _boxes(encoded: list[_Encoded]) -> list[_Pair]:

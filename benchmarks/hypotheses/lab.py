@@ -133,7 +133,8 @@ class Lab:
         reference = self.uncached(images)
         key = self._key(repr(method.with_(name="measured")), images)
         is_fixed = method.schedule.steps(self.steps) is not None  # else batches compute different steps
-        if is_fixed and images == self.held_out and self._knows(method, self.more):
+        is_part = images == self.held_out != self.more
+        if is_fixed and is_part and self._knows(method, self.more):
             return self.measure(method, self.more).of_first(images.count)
         facts, path = self.folder / f"{key}.json", self.folder / f"{key}.safetensors"
         if not facts.is_file():

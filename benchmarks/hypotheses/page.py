@@ -134,7 +134,8 @@ def _about(lab: Lab) -> str:
         f"for the library's own method, each of {len(images.classes)} classes (calibration saw "
         f"{len(CALIBRATION.classes)} of the classes, and other seeds). Ratios are geometric means over pairs of "
         "images, with 95 % confidence intervals by Student's t; *surely* means that the whole interval lies on one "
-        "side of 1. One small model in pixel space: expect signs, not sizes, to carry over."
+        "side of 1. One small model in pixel space, and "
+        "for H5 one small video model, whose samples its section names: expect signs, not sizes, to carry over."
     )
 
 

@@ -133,6 +133,7 @@ def test_inputs_that_do_not_fit_are_named(model: WanTransformer3DModel, labels: 
         demo_video.sample(model, scheduler, embeddings, labels, start)
 
 
+@pytest.mark.slow
 def test_interval_1_computes_the_video_of_the_model_bit_for_bit(model: WanTransformer3DModel):
     fast = fc.optimize(model, fc.FORA(interval=1), num_steps=3)
     assert torch.equal(draw(fast, steps=3), draw(model, steps=3))
@@ -141,6 +142,7 @@ def test_interval_1_computes_the_video_of_the_model_bit_for_bit(model: WanTransf
     assert len(fast.report.sites) == 3 * 6  # attention over the video, attention to the class, MLP
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method", [fc.FORA(2), fc.TaylorSeer(2, order=1), fc.FreqCa(2, order=1, warmup=1)], ids=lambda method: method.name
 )

@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+import evaluate_video
 import pytest
 import torch
 from evaluate import observe_features, sample_set, write_figures
@@ -14,7 +15,7 @@ from measuring import save_sheet
 from PIL import Image
 from publish import BEGIN, END, FILES, publish, replace_figures
 
-from fouriercache.models import demo
+from fouriercache.models import demo, demo_video
 
 CARD = f"# Card\n\n{BEGIN}\n\nold figures\n\n{END}\n\nLimits\n"
 
@@ -83,6 +84,27 @@ def test_figures_say_what_was_measured():
     assert "| spiral | 91.3% | 99.9% |" in text
     assert "| mlp | 0.300 | 0.400 |" in text
     assert "0.100 at least, 0.200 in the middle, 0.500 at most" in text
+
+
+def test_figures_of_the_video_model_say_what_was_measured():
+    by_class = dict.fromkeys(demo_video.CLASS_NAMES, 0.9)
+    measured = {"images": 90, "accuracy": 0.9, "frechet_distance": 1.5, "class_accuracy": by_class}
+    metrics = {
+        **METRICS,
+        "guidance": 2.0,
+        "samples": measured,
+        "real": measured,
+        "sweep": [{"guidance": 3.0} | measured],
+    }
+    text = evaluate_video.write_figures(metrics)
+    assert "`0123456789ab`: 2,800,000 parameters, 1200 training steps, 90,000 videos or parts of videos" in text
+    assert "| samples | 2 | 90 | 90.0% | 1.500 |\n| real, held out |  | 90 | 90.0% | 1.500 |\n| samples | 3 |" in text
+    assert "| pulsing star | 90.0% | 90.0% |" in text
+
+
+def test_videos_become_rows_of_frames():
+    videos = torch.arange(2 * 8.0).view(2, 1, 8, 1, 1).expand(2, 3, 8, 24, 24)
+    assert evaluate_video.as_rows(videos)[:, 0, 0, 0].tolist() == list(range(16))
 
 
 def test_batches_already_sampled_are_read_again(tmp_path: Path):
