@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
-from common import BATCH, FULL, QUICK, Inputs, Loop, Model, Shape, Spread, build_model, read_arguments, take_turns
+from common import BATCH, FULL, QUICK, RESULTS, Inputs, Loop, Model, Shape, Spread, build_model, take_turns
 from curves import Curve, draw_curves
-from results import Check, Column, Result, Row
+from results import Check, Column, Result, Row, publish
 
 import fouriercache as fc
 
@@ -143,10 +145,16 @@ def curves(rows: list[Row]) -> Iterator[Curve]:
 
 @torch.no_grad()
 def main() -> None:
-    asked = read_arguments(__doc__)
-    shape, rounds, steps = (QUICK, 2, 8) if asked.quick else (FULL, 5, STEPS)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: everything runs, no time means anything")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
+    parser.add_argument("--methods", action="store_true", help="compare the methods at one size, and leave sizes out")
+    parser.add_argument("--rounds", type=int, default=5, help="loops of each kind")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of a loop")
+    asked = parser.parse_args()
+    shape, rounds, steps = (QUICK, 2, 8) if asked.quick else (FULL, asked.rounds, asked.steps)
     device = fc.measure_cpu(0.05 if asked.quick else 0.5)
-    found = [measure(case, rounds, device) for case in cases(shape, steps, quick=asked.quick)]
+    found = [measure(case, rounds, device) for case in cases(shape, steps, quick=asked.quick or asked.methods)]
     ceilings = {
         "GFLOP/s": f"{device.peaks['float32'] / 1e9:.1f}",
         "attention, share": f"{device.attention:.2f}",
@@ -159,6 +167,7 @@ def main() -> None:
     settings = {"device": device.name, **ceilings, "rounds": rounds, "interval": INTERVAL, "dtype": "float32"}
     result = Result("cost_speedup", "Speed-up, predicted and measured", ABOUT, settings, COLUMNS, found, [check])
     result.write(asked.out)
+    publish("cost_speedup", asked.out)
     what = "speed-up, TaylorSeer at branches"
     draw_curves(asked.out / "cost_speedup.png", what, list(curves(found)), is_logarithmic=False)
 

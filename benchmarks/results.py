@@ -145,6 +145,14 @@ class Result:
             console.print(f"{mark}  {check['what']}: {check['value']:.4g} (limit {check['limit']:.4g})")
 
 
+def publish(name: str, folder: Path) -> None:
+    """Copy a result's Markdown into docs/, if it was written where results belong."""
+    root = Path(__file__).parents[1]
+    if folder == root / "benchmarks" / "results":
+        head = f"<!-- Written by `python benchmarks/{name}.py`. Do not edit. -->\n\n"
+        (root / "docs" / f"{name}.md").write_text(head + (folder / f"{name}.md").read_text())
+
+
 def provenance() -> dict[str, str]:
     """When this process began, on what commit, and in what environment, for pages with a form of their own."""
     return {"began": _START.time, "ended": _now(), "commit": _START.commit, **describe_environment()}
