@@ -173,6 +173,7 @@ def _name_values(model: ir.Model, program: Program) -> None:
             f"the ONNX graph has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs where the program has "
             f"{len(inputs)} and {len(outputs)}.\n  This is a defect of fouriercache; please report it."
         )
+    _set_apart(graph)
     ends = {id(value) for value in (*graph.inputs, *graph.outputs)}
     taken = {*inputs, *outputs}
     counts: dict[str, int] = {}
@@ -185,6 +186,18 @@ def _name_values(model: ir.Model, program: Program) -> None:
         value.name = f"fouriercache.end{position}"
     for value, name in zip((*graph.inputs, *graph.outputs), (*inputs, *outputs), strict=True):
         value.name = name
+
+
+def _set_apart(graph: ir.Graph) -> None:
+    """Copy a value that is returned several times, or taken and returned, for each name but the last."""
+    import onnx_ir
+
+    ends = [*graph.inputs, *graph.outputs]
+    for position, value in enumerate(list(graph.outputs)):
+        if any(other is value for other in (*graph.inputs, *ends[len(graph.inputs) + position + 1 :])):
+            copy = onnx_ir.Value(name=f"{value.name}.copy{position}", type=value.type, shape=value.shape)
+            graph.append(onnx_ir.Node("", "Identity", [value], outputs=[copy]))
+            graph.outputs[position] = copy
 
 
 def _values(model: ir.Model) -> Iterator[ir.Value]:

@@ -107,6 +107,17 @@ def test_the_same_program_is_written_with_the_same_bytes(stacked):
     assert one == other
 
 
+def test_a_value_that_is_returned_under_several_names_has_each_of_them():
+    import onnx
+    import onnx_ir
+
+    fast = fc.optimize(tiny_dit(), fc.ToCa(), num_steps=9, example_inputs=CALL)
+    program = fast.program("compute")  # the tokens of both blocks are of age 0, which torch writes as one value
+    model = onnx_ir.to_proto(translate(program))
+    onnx.checker.check_model(model, full_check=True)
+    assert [value.name for value in model.graph.output] == [output.name for output in program.outputs]
+
+
 def test_a_manifest_says_all_and_reads_back_as_it_was(stacked, folder, manifest):
     assert manifest.method == stacked.method
     assert manifest.trajectory.num_steps == 9
