@@ -23,6 +23,8 @@ NAMES = (
     "WanTransformer3DModel",
     "AllegroTransformer3DModel",
 )
+EXACT = 0.01
+"""What is left are sizes of masks and states that the graph does not show."""
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -32,5 +34,6 @@ def test_flops_launches_and_bytes_are_within_a_tenth_of_what_runs(name: str):
     for row in rows:
         assert row["flops"] == row["flops_measured"]
         if row["step"] != FORWARD:  # which writes in place what a graph writes anew
-            assert difference(row, "moved") <= LIMIT, row
+            assert difference(row, "launches") <= EXACT, row
+            assert difference(row, "moved") <= EXACT, row
         assert difference(row, "launches") <= LIMIT, row

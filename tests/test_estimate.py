@@ -176,6 +176,29 @@ def test_what_is_expanded_or_gathered_counts_for_what_is_read():
     assert cost.read == 1000 * 4 * 4 + 4 * 4
 
 
+class _Attention(torch.nn.Module):
+    """Heads lie side by side in the query, or one behind the other where tokens are joined behind the heads."""
+
+    def __init__(self, *, is_joined: bool) -> None:
+        super().__init__()
+        self.is_joined = is_joined
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        heads = tokens.unflatten(2, (2, 8)).transpose(1, 2)
+        heads = torch.cat([heads, heads], 2) if self.is_joined else heads
+        mixed = torch.nn.functional.scaled_dot_product_attention(heads, heads, heads)
+        return mixed.transpose(1, 2).reshape(tokens.shape[0], -1, 16)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("is_joined", [False, True])
+def test_heads_are_joined_by_a_copy_where_they_lie_apart_wherever_it_is_traced(is_joined: bool, device: str):
+    model, tokens = _Attention(is_joined=is_joined), torch.zeros(2, 4, 16)
+    with CountCalls() as calls:
+        model(tokens)
+    assert work_of([trace(model, tokens.to(device))], ONE).launches == calls.launches
+
+
 def test_another_batch_costs_what_a_capture_at_that_batch_costs():
     small, large = optimized(METHODS["ToCa"], 2), optimized(METHODS["ToCa"], 6)
     assert small.report.cost("h200", batch=6).as_dict() == large.report.cost("h200").as_dict()

@@ -56,6 +56,24 @@ def is_contiguous(source: Tensor, size: Size) -> bool:
     return _alike(source, size).is_contiguous()
 
 
+def in_memory(argument: Any, size: Size) -> Tensor | None:
+    """Return the value as it lies in memory when the graph runs; None for what is no tensor.
+
+    Fused attention lays its result out as its query lies, on every device; tracing on the meta device does not.
+    """
+    traced = tensor_of(argument)
+    if traced is None or argument.target not in (aten.transpose.int, aten.permute.default):
+        return traced
+    attention = argument.args[0]
+    query, result = tensor_of(attention.args[0]) if attention.args else None, tensor_of(attention)
+    if attention.target is not aten.scaled_dot_product_attention.default or query is None or result is None:
+        return traced
+    order = sorted(range(query.ndim), key=lambda axis: size(query.stride(axis)), reverse=True)
+    laid = torch.empty([size(result.shape[axis]) for axis in order], dtype=result.dtype, device="meta")
+    moved: Tensor = argument.target(laid.permute([order.index(axis) for axis in range(query.ndim)]), *argument.args[1:])
+    return moved
+
+
 def _alike(source: Tensor, size: Size) -> Tensor:
     """A tensor without memory, of the same sizes and strides."""
     return torch.empty_strided([size(n) for n in source.shape], [size(n) for n in source.stride()], device="meta")

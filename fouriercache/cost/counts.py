@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx
 from torch._higher_order_ops.flex_attention import flex_attention
 
-from fouriercache.cost.composites import bytes_of, extra_of, is_contiguous, is_viewable
+from fouriercache.cost.composites import bytes_of, extra_of, in_memory, is_contiguous, is_viewable
 from fouriercache.cost.sizes import Size, hinted
 from fouriercache.program import Program, tensor_of, value_of
 
@@ -199,21 +199,12 @@ def _changes_type(node: fx.Node) -> bool:
 
 def _is_copied(node: fx.Node, size: Size) -> bool:
     """Whether what may be a view is none: the source's memory has no strides for it."""
-    source, result = tensor_of(node.args[0]), tensor_of(node)
-    if source is None or result is None or _is_behind_attention(node):
+    source, result = in_memory(node.args[0], size), tensor_of(node)
+    if source is None or result is None:
         return False
     if node.target is aten.contiguous.default:
         return not is_contiguous(source, size)
     return not is_viewable(source, result.shape, size)
-
-
-def _is_behind_attention(node: fx.Node) -> bool:
-    """Whether a call joins the heads that attention gives: fused kernels lay them side by side, tracing does not."""
-    source = node.args[0]
-    if not isinstance(source, fx.Node) or source.target not in (aten.transpose.int, aten.permute.default):
-        return False
-    attention = source.args[0]
-    return isinstance(attention, fx.Node) and attention.target is aten.scaled_dot_product_attention.default
 
 
 def _statistics_bytes(node: fx.Node, size: Size) -> int:
