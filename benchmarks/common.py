@@ -164,9 +164,20 @@ def relative_error(value: Tensor, reference: Tensor) -> float:
     return float((value.double() - reference.double()).norm() / reference.double().norm())
 
 
-def read_arguments(description: str | None) -> argparse.Namespace:
-    """Read `--quick` (tiny sizes, for the tests) and `--out` (folder of the results)."""
+def argument_parser(
+    description: str | None, quick: str = "tiny sizes: everything runs, no time means anything"
+) -> argparse.ArgumentParser:
+    """Return a parser of what every benchmark takes: `--quick`, for the tests, and `--out`, the folder of the results.
+
+    Args:
+        quick: what is less with `--quick`.
+    """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: everything runs, no time means anything")
+    parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
-    return parser.parse_args()
+    return parser
+
+
+def read_arguments(description: str | None) -> argparse.Namespace:
+    """Read what every benchmark takes."""
+    return argument_parser(description).parse_args()

@@ -6,14 +6,12 @@ arithmetic and a dispatch mode its calls and their tensors.
 
 from __future__ import annotations
 
-import argparse
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from common import RESULTS
+from common import argument_parser
 from launches import CountCalls
 from results import Check, Column, Result, Row
 from torch import Tensor
@@ -68,9 +66,7 @@ ABOUT = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two classes, for the tests")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
+    parser = argument_parser(__doc__, quick="two classes, for the tests")
     parser.add_argument("--only", nargs="+", metavar="CLASS", help="these classes alone")
     given = parser.parse_args()
     names = given.only or (QUICK if given.quick else tuple(zoo.EXAMPLES))
@@ -85,6 +81,7 @@ def main() -> None:
             found = [difference(row, what) for row in good if (row["step"] == FORWARD) == is_forward]
             checks.append(Check(f"{whose}: largest relative difference of {what}", max(found, default=1.0), LIMIT))
     classes = len({row["class"] for row in good})
+    checks.append(Check("classes that could not be counted", len(names) - classes, 0))
     settings = {"classes": classes, "of": len(names), "method": repr(METHOD)}
     Result("cost", "The cost model's counts, and what was counted while steps ran", ABOUT, settings, COLUMNS, rows,
            checks).write(given.out)  # fmt: skip
@@ -96,9 +93,10 @@ def measure(name: str) -> list[dict[str, Any]]:
         warnings.simplefilter("ignore")
         try:
             return measure_steps(name)
-        except (OptimizeError, NotImplementedError, RuntimeError, IndexError, AssertionError) as error:
-            print(f"  {type(error).__name__}: {str(error).splitlines()[0]}", flush=True)
-            return [_row(name, type(error).__name__, None, None)]
+        except (OptimizeError, NotImplementedError, RuntimeError) as error:
+            what = f"not counted, {type(error).__name__}: {str(error).splitlines()[0]}"
+            print(f"  {what}", flush=True)
+            return [_row(name, what, None, None)]
 
 
 def measure_steps(name: str) -> list[dict[str, Any]]:

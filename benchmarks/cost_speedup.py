@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
-from common import BATCH, FULL, QUICK, RESULTS, Inputs, Loop, Model, Shape, Spread, build_model, take_turns
+from common import BATCH, FULL, QUICK, Inputs, Loop, Model, Shape, Spread, argument_parser, build_model, take_turns
 from curves import Curve, draw_curves
 from results import Check, Column, Result, Row, publish
 
@@ -145,9 +143,7 @@ def curves(rows: list[Row]) -> Iterator[Curve]:
 
 @torch.no_grad()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: everything runs, no time means anything")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
+    parser = argument_parser(__doc__)
     parser.add_argument("--methods", action="store_true", help="compare the methods at one size, and leave sizes out")
     parser.add_argument("--rounds", type=int, default=5, help="loops of each kind")
     parser.add_argument("--steps", type=int, default=STEPS, help="of a loop")

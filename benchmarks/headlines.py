@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from common import RESULTS
-from results import Check, Column, Result, Row, publish
+from common import argument_parser
+from results import Check, Column, Result, Row, last_rows, publish
 
 import fouriercache as fc
 from fouriercache.capture import Capture, capture
@@ -239,21 +236,14 @@ def _model_of(claim: Claim) -> str:
     return FULL_SIZE[claim.model].what
 
 
-def _last_rows(folder: Path) -> dict[tuple[str, str, str], Row]:
-    """The rows of the last run, by model, setting and source."""
-    rows: list[Row] = json.loads((folder / "headlines.json").read_text())["rows"]
-    return {(row["model"], row["claim"], row["source"]): row for row in rows}
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="DiT with two blocks, for the tests")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
+    parser = argument_parser(__doc__, quick="DiT with two blocks, for the tests")
     parser.add_argument("--only", nargs="+", metavar="MODEL", help="count these; keep the other rows of the last run")
     asked = parser.parse_args()
     blocks = QUICK_BLOCKS if asked.quick else None
     chosen = [claim for claim in claims() if not asked.quick or claim.model == DIT]
-    last = _last_rows(asked.out) if asked.only else {}
+    kept = last_rows("headlines", asked.out) if asked.only else []
+    last = {(row["model"], row["claim"], row["source"]): row for row in kept}
     rows: list[Row] = []
     for claim in chosen:
         key = (_model_of(claim), claim.text, claim.source)

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import read_arguments
+from common import argument_parser
 from diffusers import DiTTransformer2DModel
-from results import Check, Column, Result, provenance
+from results import Check, Column, Result, last_rows, provenance
 from torch import Tensor
 
 import fouriercache as fc
@@ -28,8 +28,6 @@ from fouriercache.presets import PRESETS
 ALLOWED = 1e-4
 """Largest difference in any step, over the largest value of that step."""
 PRODUCTS = {"MatMul", "Gemm", "FusedMatMul", "Conv", "FusedConv", "Attention", "MultiHeadAttention"}
-PART = "ort_presets.part.json"
-"""What has been found so far: a run that was broken off goes on from there."""
 CALIBRATED = "Tuned, as calibrated for 10 of 50 steps"
 OTHERS: Mapping[str, Callable[[], fc.Method]] = {
     "ToCa, as published": lambda: fc.ToCa(published=True),
@@ -137,18 +135,13 @@ def made() -> dict[str, str]:
     return {key: value for key, value in provenance().items() if key in ("began", "ended", "commit")}
 
 
-def earlier_rows(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """What a run that was broken off found, by method: `ort_presets.part.json`, to be taken away for a run of all."""
-    path = folder / PART
-    rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
-    return {name: [row for row in rows if row["name"] == name] for name in {row["name"] for row in rows}}
-
-
 def main() -> None:
-    asked = read_arguments(__doc__)
+    parser = argument_parser(__doc__)
+    parser.add_argument("--resume", action="store_true", help="keep the rows of the last run, measure the rest")
+    asked = parser.parse_args()
     subject = Subject.make(quick=asked.quick)
     names = ["FORA"] if asked.quick else [*PRESETS, *OTHERS, CALIBRATED]
-    known = {} if asked.quick else earlier_rows(asked.out)
+    kept = last_rows("ort_presets", asked.out) if asked.resume else []
     result = Result(
         "ort_presets",
         "Loops of every preset on the shipped model: ONNX Runtime beside eager",
@@ -161,8 +154,10 @@ def main() -> None:
         COLUMNS,
     )  # fmt: skip
     for name in names:
-        with tempfile.TemporaryDirectory() as folder:
-            found = known.get(name) or [row | made() for row in compare(subject, name, Path(folder))]
+        found = [row for row in kept if row["name"] == name]
+        if not found:
+            with tempfile.TemporaryDirectory() as folder:
+                found = [row | made() for row in compare(subject, name, Path(folder))]
         for row in found:
             result.rows.append(row)
             result.checks.append(Check(f"{name}, {row['form']}: worst difference", row["worst"], ALLOWED))
@@ -170,10 +165,8 @@ def main() -> None:
             if row["products_cached"] is not None:
                 share = row["products_cached"] / row["products_computed"]
                 result.checks.append(Check(f"{name}, {row['form']}: cached step's share of products", share, 0.75))
-        asked.out.mkdir(parents=True, exist_ok=True)
-        (asked.out / PART).write_text(json.dumps(result.rows))
+        result.write_files(asked.out)
     result.write(asked.out)
-    (asked.out / PART).unlink()
 
 
 if __name__ == "__main__":

@@ -145,6 +145,13 @@ class Result:
             console.print(f"{mark}  {check['what']}: {check['value']:.4g} (limit {check['limit']:.4g})")
 
 
+def last_rows(name: str, folder: Path) -> list[Row]:
+    """Return the rows that a benchmark's last run left in a folder; none where it has not run."""
+    path = folder / f"{name}.json"
+    rows: list[Row] = json.loads(path.read_text())["rows"] if path.exists() else []
+    return rows
+
+
 def publish(name: str, folder: Path) -> None:
     """Copy a result's Markdown into docs/, if it was written where results belong."""
     root = Path(__file__).parents[1]

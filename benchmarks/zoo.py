@@ -5,8 +5,6 @@ One row a class. What a class is refused for stands in its row; nothing of the t
 
 from __future__ import annotations
 
-import argparse
-import json
 import signal
 import tempfile
 import warnings
@@ -18,8 +16,8 @@ from time import process_time
 from typing import Any
 
 import torch
-from common import RESULTS
-from results import Check, Column, Result
+from common import argument_parser
+from results import Check, Column, Result, last_rows, publish
 from torch import Tensor, nn
 
 import fouriercache as fc
@@ -30,7 +28,6 @@ from fouriercache.passes.pipeline import build_steps
 from fouriercache.program import NoMatch
 from fouriercache.steps import StepPrograms, Steps
 
-PAGE = Path(__file__).parents[1] / "docs" / "zoo.md"
 QUICK = ("DiTTransformer2DModel", "FluxTransformer2DModel")
 SECONDS = 300
 """Wall time that a class may take before its row says that it took too long."""
@@ -74,16 +71,15 @@ ABOUT = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two classes, for the tests")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
+    parser = argument_parser(__doc__, quick="two classes, for the tests")
     parser.add_argument("--only", nargs="+", metavar="CLASS", help="measure these; keep the other rows of the last run")
     parser.add_argument("--resume", action="store_true", help="keep the rows of the last run, measure the rest")
     parser.add_argument("--onnx", action="store_true", help="also export every class to ONNX")
     parser.add_argument("--tensorrt", metavar="TARGET", help="also build plans for a target, tensorrt-rtx:sm89 say")
     given = parser.parse_args()
     names = given.only or (QUICK if given.quick else tuple(zoo.EXAMPLES))
-    rows = _last_rows(given.out) if given.only or given.resume else {}
+    kept = last_rows("zoo", given.out) if given.only or given.resume else []
+    rows: dict[str, Mapping[str, Any]] = {row["class"]: row for row in kept}
     for number, name in enumerate(names):
         if given.resume and name in rows:
             continue
@@ -92,8 +88,7 @@ def main() -> None:
         result = summarize(rows)
         result.write_files(given.out)
     summarize(rows).write(given.out)
-    if given.out == RESULTS:
-        PAGE.write_text("<!-- Written by `make zoo`. Do not edit. -->\n\n" + (RESULTS / "zoo.md").read_text())
+    publish("zoo", given.out)
 
 
 def summarize(rows: Mapping[str, Mapping[str, Any]]) -> Result:
@@ -238,12 +233,6 @@ def _limited(seconds: int) -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-
-
-def _last_rows(folder: Path) -> dict[str, Mapping[str, Any]]:
-    path = folder / "zoo.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    return {row["class"]: row for row in rows}
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def sample(
     Raises:
         ValueError: labels or noise have another shape, dtype or range, or num_steps is below 1.
     """
-    check_inputs(labels, noise, num_steps, shape=SHAPE, form="3, 32, 32", null_class=NULL_CLASS)
+    check_inputs(labels, noise, num_steps, shape=SHAPE, null_class=NULL_CLASS)
     scheduler.set_timesteps(num_steps, device=noise.device)
     classes = guided_labels(labels, guidance, NULL_CLASS)
 

@@ -48,18 +48,17 @@ def check_files(folder: Path) -> None:
             )
 
 
-def check_inputs(
-    labels: Tensor, noise: Tensor, num_steps: int, *, shape: tuple[int, ...], form: str, null_class: int
-) -> None:
+def check_inputs(labels: Tensor, noise: Tensor, num_steps: int, *, shape: tuple[int, ...], null_class: int) -> None:
     """Check what a sampling loop is given.
 
     Args:
-        shape: of one sample. form: the same in words. null_class: the highest label there is.
+        shape: of one sample. null_class: the highest label there is.
 
     Raises:
         ValueError: labels or noise have another shape, dtype or range, or num_steps is below 1.
     """
     if noise.shape[1:] != shape or not noise.is_floating_point():
+        form = ", ".join(map(str, shape))
         raise ValueError(f"noise must be a floating point [n, {form}], got {noise.dtype} {list(noise.shape)}.")
     if labels.shape != noise.shape[:1] or labels.dtype != torch.int64:
         raise ValueError(
