@@ -22,6 +22,7 @@ NAMES = (
     "SD3Transformer2DModel",
     "WanTransformer3DModel",
     "AllegroTransformer3DModel",
+    "AceStepTransformer1DModel",
 )
 EXACT = 0.01
 """What is left are sizes of masks and states that the graph does not show."""

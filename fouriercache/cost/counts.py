@@ -19,6 +19,7 @@ from fouriercache.program import Program, tensor_of, value_of
 aten = torch.ops.aten
 _KEPT = ("slot", "state")
 _CONVOLUTIONS = {aten.conv1d.default, aten.conv2d.default, aten.conv3d.default, aten.convolution.default}
+_TRANSPOSED = {aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.conv_transpose3d.input}
 _ATTENTION = {aten.scaled_dot_product_attention.default, flex_attention}
 _GATHERS = {
     aten.embedding.default,
@@ -236,6 +237,8 @@ def _flops(node: fx.Node, size: Size) -> int:
         return 2 * _count(out, size) * size(second.shape[-1])
     if node.target in _CONVOLUTIONS:
         return 2 * _count(out, size) * math.prod(size(n) for n in second.shape[1:])
+    if node.target in _TRANSPOSED:
+        return 2 * _count(first, size) * math.prod(size(n) for n in second.shape[1:])
     if node.target in _ATTENTION:
         # Query times keys, and weights times values: the head sizes of the two may differ.
         scores = _count(first, size) // size(first.shape[-1]) * size(second.shape[-2])
