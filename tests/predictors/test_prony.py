@@ -128,7 +128,9 @@ def test_single_exponential_is_followed_by_either_order(
     def curve(step: float) -> Features:
         return as_features(np.exp(rate * step) * base[0] + constant * base[1])
 
-    assert error_of(Prony(order, ridge=1e-12, constant=constant), curve, computed, computed[-1] + ahead) <= 1e-8
+    # inner products lose what is below 1e-16 of a feature's square, so of a change below 1e-8 of the feature only that
+    # it is small is known: such a change may be reused, doubled at each of a few steps, but no more
+    assert error_of(Prony(order, ridge=1e-12, constant=constant), curve, computed, computed[-1] + ahead) <= 1e-7
 
 
 @pytest.mark.parametrize("computed", EVEN + UNEVEN)
