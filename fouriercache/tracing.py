@@ -19,6 +19,7 @@ from torch.utils._pytree import TreeSpec
 
 from fouriercache.calls import describe
 from fouriercache.errors import CaptureError
+from fouriercache.in_place import mutates, replace_writes
 from fouriercache.questions import Answer, Answering, Recording
 
 _OWN_OF_PYTHON = tuple(sysconfig.get_path(name).replace("\\", "/") + "/" for name in ("stdlib", "platstdlib"))
@@ -64,12 +65,22 @@ def trace_call(
             warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
             exported = torch.export.export(traced, (), fresh, dynamic_shapes=shapes, strict=False)
             out_spec = exported.call_spec.out_spec
-            if any(_mutates(node) for node in exported.graph.nodes):
-                exported = exported.run_decompositions({})
+            if not _is_functional(exported):
+                exported = exported.run_decompositions({})  # which traces it all again
     _check_pure(model, exported)
     if answering is None:
         return Traced(exported, out_spec)
     return Traced(exported, out_spec.child(0), answering.told)
+
+
+def _is_functional(exported: torch.export.ExportedProgram) -> bool:
+    """Replace what can be replaced in the main graph, and say whether no graph writes into a tensor."""
+    module = exported.graph_module
+    bodies = [part for part in module.modules() if isinstance(part, fx.GraphModule) and part is not module]
+    if any(mutates(node) for body in bodies for node in body.graph.nodes) or not replace_writes(module.graph):
+        return False
+    module.recompile()
+    return True
 
 
 @contextmanager
@@ -156,10 +167,6 @@ def first_line(error: BaseException) -> str:
     """The error's type and the first line of its message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else '(no message)'}"
-
-
-def _mutates(node: fx.Node) -> bool:
-    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
 def _named(arguments: Mapping[str, Any]) -> tuple[list[Tensor], list[str]]:
