@@ -48,9 +48,10 @@ format: $(CHECKS)
 zoo: .venv/installed-dev
 	.venv/bin/python benchmarks/zoo.py $(ZOO_ARGS)
 
-# A benchmark is any file of benchmarks/ that can be run; it writes its own file of benchmarks/results/.
+# A benchmark is any file of benchmarks/ that can be run; it writes its own file of benchmarks/results/. That of a GPU is
+# run by itself, where there is one: see docs/gpu.md.
 bench: .venv/installed-bench
-	@set -e; for script in $$(grep -l '^if __name__ == "__main__"' benchmarks/*.py); do \
+	@set -e; for script in $$(grep -l '^if __name__ == "__main__"' benchmarks/*.py | grep -v /gpu.py); do \
 		echo "== $$script"; .venv/bin/python "$$script"; \
 	done
 

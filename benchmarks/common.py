@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-from diffusers import DiTTransformer2DModel
 from torch import Tensor
 
 RESULTS = Path(__file__).parent / "results"
@@ -51,6 +50,8 @@ def build_model(shape: Shape, seed: int = 0) -> Model:
     Its modulation layers are drawn like all others, so every gate is open; a DiT as initialised for training has
     closed gates, and an error in a cached branch would not show.
     """
+    from diffusers import DiTTransformer2DModel  # here, for gpu.py runs where there is no diffusers
+
     torch.manual_seed(seed)
     model: Model = DiTTransformer2DModel(
         num_attention_heads=shape.heads,

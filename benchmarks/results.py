@@ -12,9 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from fouriercache.report.environment import describe_environment, find_version
 
 Row = Mapping[str, Any]
@@ -133,6 +130,9 @@ class Result:
 
     def show(self, found: Mapping[str, Any]) -> None:
         """Print the table, with medians alone, and the checks."""
+        from rich.console import Console  # here, for gpu.py runs where torch and little else is
+        from rich.table import Table
+
         console = Console(width=max(Console().width, 140))
         table = Table(title=self.title, title_justify="left")
         for column in self.columns:

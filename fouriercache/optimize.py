@@ -54,7 +54,8 @@ def optimize(
             refused.
         example_inputs: keyword arguments of one call, to capture now; on meta or fake tensors, too, for
             `report` and `program` without weights.
-        backend: "eager" or "inductor" (torch.compile of each step mode).
+        backend: "eager" or "inductor" (torch.compile of each step mode); on a GPU also "cudagraphs" or
+            "inductor+cudagraphs", the same recorded in a CUDA graph for each mode.
         grid: the token grid, when the graph does not show it (packed models such as FLUX).
         passes_per_step: model calls a step (separate CFG passes); learnt from the first step when not given.
         direction: "down" when the timesteps fall in a trajectory, "up" when they rise.
@@ -66,6 +67,7 @@ def optimize(
 
     Raises:
         MethodError: an unknown method or backend, a `grid` that is none, or a schedule that needs `num_steps`.
+        LoweringError: there is no GPU, and the backend needs one.
         CalibrationError: the calibration cannot be read, or was made for another model, method or number of steps.
         CaptureError: `model` is not a plain eval-mode module, or (with `example_inputs`) cannot be captured.
         UnsupportedModelError: (with `example_inputs`) there is no site to cache, or `grid` fits no token stream.
@@ -114,6 +116,8 @@ def optimize_captured(
     example_inputs: Mapping[str, Any],
     num_steps: int | None = None,
     grid: TokenGrid | None = None,
+    backend: str = "eager",
+    check_finite: bool = True,
 ) -> OptimizedModule:
     """Return what `optimize` does, for a model that was captured before: so several methods share the costly part.
 
@@ -123,7 +127,7 @@ def optimize_captured(
     """
     rules = Rules(method, num_steps, None, "down", None)
     build = _Build(method, grid, None, None, True, captured)
-    fast = OptimizedModule(model, build, backend_from_name("eager"), rules, check_finite=True)
+    fast = OptimizedModule(model, build, backend_from_name(backend), rules, check_finite=check_finite)
     fast.capture(example_inputs)
     return fast
 

@@ -40,6 +40,17 @@ def test_every_page_with_a_method_has_examples():
     assert set(methods) <= set(PAGES)
 
 
+def test_the_page_of_the_gpu_lists_every_file_that_needs_one():
+    page = (ROOT / "docs" / "gpu.md").read_text()
+    files = [
+        path
+        for path in (ROOT / "tests").rglob("*.py")
+        if re.search(r"^[^#\n]*pytest\.mark\.gpu", path.read_text(), re.M)
+    ]
+    found = {path.relative_to(ROOT).as_posix() for path in files}
+    assert found == set(re.findall(r"^\| `(tests/.*\.py)`", page, re.M))
+
+
 class Pipe:
     """What the README's example needs of a pipeline: it calls its transformer once a step."""
 

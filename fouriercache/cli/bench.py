@@ -30,7 +30,9 @@ def bench(
     order: Order = None,
     steps: Steps = 50,
     rounds: Annotated[int, typer.Option(min=1, help="Loops of each; they take turns.")] = 3,
-    backend: Annotated[str, typer.Option(help="eager or inductor.")] = "eager",
+    backend: Annotated[
+        str, typer.Option(help="eager or inductor; on a GPU also cudagraphs or inductor+cudagraphs.")
+    ] = "eager",
     as_json: Json = False,
 ) -> None:
     """Time a model's own denoising loop and the cached one, in turns, and the kinds of steps by themselves.

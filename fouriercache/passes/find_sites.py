@@ -11,7 +11,8 @@ from fouriercache.errors import UnsupportedModelError
 from fouriercache.passes.base import Pass
 from fouriercache.passes.blocks import BlockGraph, label_blocks, label_named_blocks
 from fouriercache.passes.match import ancestors, is_attention, strip_casts, strip_stream
-from fouriercache.passes.spine import Residual, Stream, block_streams, stack_streams
+from fouriercache.passes.spine import Residual, Stream, block_streams
+from fouriercache.passes.stack_streams import stack_streams
 from fouriercache.program import NoMatch, Program, Site, SiteKind, sizes_of, tensor_of
 
 
@@ -20,12 +21,12 @@ class FindSites(Pass):
     """Label the repeated blocks and list every branch, block and stack site.
 
     Blocks are the outermost indexed children in `nn_module_stack`, grouped by list and class; where these hold no
-    branch, modules of one class under names of their own. Inside a block, the
-    spine is followed upwards from each output: through views, casts and clips to an add `s + b` where `b` depends on
-    `s`, or on the spine above it, by nodes of the same block; `b` is a branch, and the walk goes on at `s`. A branch
-    is cut before its gate: the factor that does not depend on `s`. A branch with an attention in its cone is an
-    attention branch, any other an MLP branch; both in parallel are one. A block site is an output minus the input its
-    spine began at; a stack site is the same over all blocks on the spine of a final output.
+    branch, modules of one class under names of their own. Inside a block, the spine is followed upwards from each
+    output: through views, casts and clips to an add `s + b` where `b` depends on `s`, or on the spine above it, by
+    nodes of the same block; `b` is a branch, and the walk goes on at `s`. A branch is cut before its gate: the factor
+    that does not depend on `s`. A branch with an attention in its cone is an attention branch, any other an MLP
+    branch; both in parallel are one. A block site is an output minus the input its spine began at; a stack site is that
+    over all blocks on the spine of a final output, or of the part of it that is read.
 
     Before: the graph of a transformer. After: the same graph; `program.blocks` and `program.found` are filled.
 
@@ -55,11 +56,10 @@ class FindSites(Pass):
         used = [(block, streams) for block, streams in per_block if any(stream.residuals for stream in streams)]
         found = {"branch": tuple(branch), "block": tuple(whole), "stack": self._stack_sites(program, used, names)}
         facts = tuple(block.facts for block, _ in used)
-        count = sum(len(sites) for sites in found.values())
         if found == program.found and facts == program.blocks:
             return 0
         program.found, program.blocks = found, facts
-        return count
+        return sum(len(sites) for sites in found.values())
 
     def ensures(self, program: Program) -> None:
         if not program.found.get("branch"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -27,7 +27,7 @@ class Residual:
 
 
 @dataclass(frozen=True)
-class _Window:
+class Window:
     """The part of a value that the stream is: `start` to `stop` along `dim`."""
 
     dim: int
@@ -46,10 +46,10 @@ class Stream:
     entry: fx.Node | None
     residuals: tuple[Residual, ...]
     broken: NoMatch | None = None
-    window: _Window | None = field(default=None, repr=False)
+    window: Window | None = field(default=None, repr=False)
 
 
-def follow(output: fx.Node, window: _Window | None, block: BlockGraph) -> Stream:
+def follow(output: fx.Node, window: Window | None, block: BlockGraph) -> Stream:
     """Follow the stream that leaves `block` at `output` to the value at which it came in."""
     residuals: list[Residual] = []
     node = output
@@ -71,11 +71,11 @@ def follow(output: fx.Node, window: _Window | None, block: BlockGraph) -> Stream
         return Stream(output, None, tuple(residuals), broken, window)
 
 
-def _climb(node: fx.Node, window: _Window | None, block: BlockGraph) -> tuple[fx.Node, _Window | None, list[Residual]]:
+def _climb(node: fx.Node, window: Window | None, block: BlockGraph) -> tuple[fx.Node, Window | None, list[Residual]]:
     """Walk up as far as the stream is one value: through adds, and products with what does not depend on the sample."""
     residuals: list[Residual] = []
     while True:
-        node, window = _to_add(node, window, block.nodes)
+        node, window = to_add(node, window, block.nodes)
         if node not in block.nodes:
             return node, window, residuals
         step = _step_up(node, block) if node.target in _ADDS else _unscaled(node, block)
@@ -123,7 +123,7 @@ def _shape_of(node: fx.Node) -> object:
     return None if tensor is None else tensor.shape
 
 
-def _to_add(node: fx.Node, window: _Window | None, within: Container[fx.Node] | None) -> tuple[fx.Node, _Window | None]:
+def to_add(node: fx.Node, window: Window | None, within: Container[fx.Node] | None) -> tuple[fx.Node, Window | None]:
     """Walk up through views, casts, cuts and the concatenations that the cuts undo, and no further than `within`."""
     while True:
         below = node
@@ -134,7 +134,7 @@ def _to_add(node: fx.Node, window: _Window | None, within: Container[fx.Node] | 
         piece = piece_of(node)
         if piece is not None and window is None:
             whole, dim, start, stop = piece
-            node, window = whole, _Window(dim, start, stop)
+            node, window = whole, Window(dim, start, stop)
         elif node.target is aten.cat.default and window is not None:
             part = _part_of_cat(node, window)
             if part is None:
@@ -144,7 +144,7 @@ def _to_add(node: fx.Node, window: _Window | None, within: Container[fx.Node] | 
             return node, window
 
 
-def _part_of_cat(node: fx.Node, window: _Window) -> fx.Node | None:
+def _part_of_cat(node: fx.Node, window: Window) -> fx.Node | None:
     """The operand of a concatenation that a window shows exactly."""
     dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
     value = tensor_of(node)
@@ -211,79 +211,3 @@ def _has_rank(node: fx.Node, like: fx.Node) -> bool:
 def block_streams(block: BlockGraph) -> list[Stream]:
     """Every token stream of a block, in the order of its outputs."""
     return [follow(output, None, block) for output in block.outputs]
-
-
-def stack_streams(blocks: Sequence[BlockGraph], streams: Mapping[str, list[Stream]]) -> list[Stream]:
-    """Follow each stream that leaves the last blocks for good up to where it entered the first.
-
-    A stream goes on from block to block, also through concatenation (dual-stream blocks, then single-stream blocks).
-    Streams that only feed other blocks' inputs on the side (a refined text) end where they are read, and are left out
-    unless they are on the spine of a final one.
-    """
-    home = {node: block for block in blocks for node in block.nodes}
-    finals: list[Stream] = []
-    consumed: set[fx.Node] = set()
-    for block in reversed(blocks):
-        for stream in streams[block.path]:
-            if stream.output in consumed:
-                continue
-            whole, visited = _follow_all(stream.output, home)
-            consumed |= visited
-            if _is_final(stream.output, home):
-                finals.append(whole)
-    return finals
-
-
-def _follow_all(output: fx.Node, home: Mapping[fx.Node, BlockGraph]) -> tuple[Stream, set[fx.Node]]:
-    """Follow one stream through all blocks; also return the block outputs on its way."""
-    residuals: list[Residual] = []
-    node, window = output, None
-    visited = {output}
-    while True:
-        node, window = _to_home(node, window, home)
-        if node not in home:
-            return Stream(output, node if window is None else None, tuple(residuals)), visited
-        part = follow(node, window, home[node])
-        residuals += part.residuals
-        visited.add(node)
-        if part.entry is None:
-            return Stream(output, None, tuple(residuals), part.broken), visited
-        node, window = part.entry, part.window
-        visited.add(node)
-
-
-def _to_home(
-    node: fx.Node, window: _Window | None, home: Mapping[fx.Node, BlockGraph]
-) -> tuple[fx.Node, _Window | None]:
-    """Walk up outside the blocks, as far as a block's output; stay put when the walk meets none."""
-    if node in home:
-        return node, window
-    outside = _Outside(home)
-    above, seen = _to_add(node, window, outside)
-    return (above, seen) if above in home else (node, window)
-
-
-@dataclass(frozen=True)
-class _Outside:
-    """The nodes that belong to no block."""
-
-    home: Mapping[fx.Node, BlockGraph]
-
-    def __contains__(self, node: object) -> bool:
-        return node not in self.home
-
-
-def _is_final(output: fx.Node, home: Mapping[fx.Node, BlockGraph]) -> bool:
-    """Whether what reads `output` outside the blocks goes to a result and never back into a block."""
-    todo = [user for user in output.users if user not in home]
-    if not todo or any(user in home for user in output.users):
-        return False
-    seen: set[fx.Node] = set()
-    while todo:
-        node = todo.pop()
-        if node in home:
-            return False
-        if node not in seen:
-            seen.add(node)
-            todo.extend(node.users)
-    return True

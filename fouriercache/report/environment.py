@@ -53,7 +53,8 @@ def find_version(distribution: str) -> str | None:
 
 def describe_environment() -> dict[str, str]:
     """Return what a reader needs to judge a measurement: versions, machine, threads."""
-    versions = {name: find_version(name) or "run from its sources" for name in _PACKAGES[:4]}
+    absent = {"fouriercache": "run from its sources"}
+    versions = {name: find_version(name) or absent.get(name, "not installed") for name in _PACKAGES[:4]}
     return {
         **versions,
         "Python": platform.python_version(),

@@ -10,7 +10,8 @@ from torch import Tensor, fx, nn
 
 from fouriercache.errors import CaptureError, LoweringError, MethodError, TrajectoryError
 from fouriercache.extras import import_extra
-from fouriercache.program import Program
+from fouriercache.program import Input, Program
+from fouriercache.runtime.cuda_graphs import RecordedProgram, Recorder, Turns, find_recorder
 
 _Runner = Callable[..., tuple[Tensor, ...]]
 
@@ -20,8 +21,8 @@ class Backend(Protocol):
 
     name: str
 
-    def compile(self, module: fx.GraphModule) -> _Runner:
-        """Return what runs `module`."""
+    def compile(self, module: fx.GraphModule, inputs: Sequence[Input]) -> _Runner:
+        """Return what runs `module`, which takes `inputs`."""
         ...
 
 
@@ -30,7 +31,7 @@ class _EagerBackend:
 
     name = "eager"
 
-    def compile(self, module: fx.GraphModule) -> _Runner:
+    def compile(self, module: fx.GraphModule, inputs: Sequence[Input]) -> _Runner:  # noqa: ARG002  # all are alike
         return module.forward
 
 
@@ -39,13 +40,38 @@ class _InductorBackend:
 
     name = "inductor"
 
-    def compile(self, module: fx.GraphModule) -> _Runner:
+    def compile(self, module: fx.GraphModule, inputs: Sequence[Input]) -> _Runner:  # noqa: ARG002  # all are alike
         compiled: Any = torch.compile(module, fullgraph=True, dynamic=None)
         runner: _Runner = compiled
         return runner
 
 
-_BACKENDS: dict[str, Callable[[], Backend]] = {"eager": _EagerBackend, "inductor": _InductorBackend}
+class _CudaGraphsBackend:
+    """Runs what another backend makes of the graph, recorded in CUDA graphs.
+
+    Args:
+        inner: the other backend. recorder: the GPU; torch's current one if it is not given.
+
+    Raises LoweringError where there is no GPU.
+    """
+
+    def __init__(self, name: str, inner: Backend, recorder: Recorder | None = None) -> None:
+        self.name, self._inner = name, inner
+        self._turns = Turns(recorder or find_recorder())
+
+    def compile(self, module: fx.GraphModule, inputs: Sequence[Input]) -> _Runner:
+        return RecordedProgram(module, self._inner.compile(module, inputs), inputs, self._turns)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return backend_from_name, (self.name,)  # what was recorded stays where it was
+
+
+_BACKENDS: dict[str, Callable[[], Backend]] = {
+    "eager": _EagerBackend,
+    "inductor": _InductorBackend,
+    "cudagraphs": lambda: _CudaGraphsBackend("cudagraphs", _EagerBackend()),
+    "inductor+cudagraphs": lambda: _CudaGraphsBackend("inductor+cudagraphs", _InductorBackend()),
+}
 
 _NEEDS = {"onnxruntime": ("onnx", "onnxscript", "onnxruntime"), "tensorrt": ()}
 """Engines that run bundles, and the optional packages each needs; which TensorRT it is, a bundle's plans say."""
@@ -56,7 +82,7 @@ def backend_from_name(name: str) -> Backend:
 
     Raises:
         MethodError: there is none of that name.
-        MissingExtraError, LoweringError: it is an engine, which runs what was exported.
+        MissingExtraError, LoweringError: it is an engine, which runs what was exported, or there is no GPU for it.
     """
     if name in _NEEDS:
         for package in _NEEDS[name]:
@@ -88,7 +114,7 @@ class LiveProgram:
         # `to` changes a weight's own dtype, so what it was must be known apart from it
         self._forms = [(table[leaf].dtype, table[leaf].device) for _, table, leaf in self._bindings]
         self._links = _links(model, list(sources.values()))
-        self._run = backend.compile(self._module)
+        self._run = backend.compile(self._module, program.inputs)
 
     def __call__(self, values: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Run on one tensor for each of `inputs`, in their order."""

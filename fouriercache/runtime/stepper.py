@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -140,6 +141,8 @@ class _ModeRunner:
         self.conditioning = Conditioning(parts.context, parts.timed, parts.rows)
         self._moving, self._outputs, self._table = parts.moving, parts.outputs, parts.table
         self._slots = slots
+        # those of a trajectory come back in the next one, and a host waits while they are sent to a GPU
+        self._scalars = lru_cache(maxsize=1024)(_tensor)
 
     def run(
         self,
@@ -158,8 +161,7 @@ class _ModeRunner:
             elif given.role == "hoisted":
                 values.append(hoisted[given.name.removeprefix("hoisted_")])
             elif given.role == "coefficients":
-                device = next(iter(named.values())).device
-                values.append(torch.tensor(self._rows(coefficients), dtype=torch.float32, device=device))
+                values.append(self._scalars(self._rows(coefficients), next(iter(named.values())).device))
             elif given.role in ("state", "control"):
                 values.append(extra[given.name].to(next(iter(named.values())).device))
             else:
@@ -180,3 +182,8 @@ class _ModeRunner:
                 "  Calibrate for this model and kind of site, or use a predictor that does not tell sites apart."
             )
         return coefficients * self._table[0] if len(coefficients) == 1 else coefficients
+
+
+def _tensor(scalars: Coefficients | tuple[float, ...], device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # it is used with and without
+        return torch.tensor(scalars, dtype=torch.float32, device=device)

@@ -154,6 +154,31 @@ def test_tells_streams_apart_by_where_they_lie(tokens: int):
     assert (stack.shape, stack.spine) == ((2, 6, WIDTH), "image")
 
 
+class JoinedOnce(nn.Module):
+    """Two streams, then both as one value through all other blocks; the image is cut out at the end, or nothing is."""
+
+    def __init__(self, is_cut: bool) -> None:
+        super().__init__()
+        self.both = nn.ModuleList([Block(TwoStreams._both)])
+        self.joined = nn.ModuleList([Block(lambda block, x: x + block.attend(x)) for _ in range(2)])
+        self.is_cut = is_cut
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        image, text = self.both[0](image, text)
+        stream = torch.cat([text, image], 1)
+        for block in self.joined:
+            stream = block(stream)
+        return (stream[:, text.shape[1] :] if self.is_cut else stream) * 2
+
+
+@pytest.mark.parametrize(("is_cut", "tokens", "spine"), [(True, 6, "image"), (False, 8, "cat_1")])
+def test_a_stack_is_of_the_part_that_is_read_where_that_part_goes_further_up(is_cut: bool, tokens: int, spine: str):
+    program = trace(JoinedOnce(is_cut), X, TEXT[:, [0] * 2])
+    FindSites().apply(program, check=True)
+    (stack,) = program.found["stack"]
+    assert (stack.shape, stack.spine) == ((2, tokens, WIDTH), spine)
+
+
 def test_keeps_an_add_of_what_does_not_depend_on_the_sample():
     def forward(block: Block, x: Tensor, position: Tensor) -> Tensor:
         x = x + block.attend(x)
