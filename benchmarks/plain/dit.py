@@ -94,8 +94,8 @@ class _DiTBlock(nn.Module):
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(cond).chunk(6, dim=1)
         x = x + gate1[:, None] * self.attn(modulate(self.norm1(x), shift1, scale1))
-        fed: Tensor = self.mlp(modulate(self.norm2(x), shift2, scale2))
-        return x + gate2[:, None] * fed
+        out: Tensor = x + gate2[:, None] * self.mlp(modulate(self.norm2(x), shift2, scale2))
+        return out
 
 
 class _Patches(nn.Module):

@@ -142,8 +142,9 @@ class _SingleBlock(nn.Module):
         )
         query, key, value = split_heads(projected, 3, self.heads)
         mixed = _mix(self.query_norm(query), self.key_norm(key), value, turns)
-        found: Tensor = self.linear2(torch.cat([mixed, F.gelu(inner, approximate="tanh")], dim=-1))
-        return x + gate[:, None] * found
+        both = torch.cat([mixed, F.gelu(inner, approximate="tanh")], dim=-1)
+        out: Tensor = x + gate[:, None] * self.linear2(both)
+        return out
 
 
 class PlainFlux(nn.Module):
