@@ -25,7 +25,7 @@ import torch
 from chips import Chip, Cpu, Gpu
 from common import argument_parser
 from gpu_checks import STEPS, check_case, check_counter
-from gpu_loops import Case, build_model, draw_case, list_entries, run_loop, take_rounds
+from gpu_loops import FLOOR, Case, build_model, distance, draw_case, list_entries, run_loop, take_rounds
 from gpu_rows import COLUMNS, describe
 from plain import DIT_TINY, DIT_XL, FLUX_DEV, FLUX_TINY, Shape
 from results import Check, Result
@@ -135,6 +135,9 @@ def measure(
     shown = [entry for entry in entries if "inductor" not in "".join(backends) or entry.backend != "eager"]
     rows = [describe(case, entry, timings, bench.chip, device) for entry in shown]
     bench.result.rows += rows
+    ours, floor = (timings[name][-1].latents for name in ("stack, FORA, eager", FLOOR))
+    what = f"{shape.name}, batch {batch}: residual of all blocks, ours in eager against the one by hand"
+    bench.result.checks.append(Check(what, distance(ours, floor, case.noise), torch.finfo(DTYPE).eps))
     for row in rows:
         if row["drift"] is not None and "inductor" not in row["name"]:
             what = f"{row['model']}, batch {batch}, {row['name']}: difference to eager"
