@@ -7,6 +7,7 @@ from fouriercache.codecs import Dense, LowPass, Quantized
 from fouriercache.cost import Device, measure_cpu
 from fouriercache.errors import (
     BundleError,
+    CacheFolderError,
     CalibrationError,
     CaptureError,
     EngineError,
@@ -101,6 +102,7 @@ __all__ = [
     "Banded",
     "BundleError",
     "BundledModule",
+    "CacheFolderError",
     "Calibrated",
     "Calibration",
     "CalibrationError",

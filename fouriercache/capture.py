@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -14,10 +14,11 @@ from torch.utils import _pytree as pytree
 
 from fouriercache.assembly import Assembled, assemble
 from fouriercache.calls import Binder, Call, apart, find_sample, find_timestep
+from fouriercache.disk_cache import CaptureCache
 from fouriercache.errors import CaptureError, TrajectoryError
 from fouriercache.preconditions import check_eval_mode, check_uncached
 from fouriercache.program import NoMatch, Program
-from fouriercache.questions import Questions, Recording, record
+from fouriercache.questions import Answer, Questions, Recording, record
 from fouriercache.tracing import Traced, first_line, hold, trace_call, trace_fixed
 from fouriercache.verification import compare_outputs, run_model
 
@@ -38,6 +39,7 @@ class Capture:
         guards: sympy relations of the dynamic sizes under which torch.export took the paths it took.
         questions: what the model asked of its inputs in Python; None if it asked nothing.
         is_verified: whether the program was compared with the model on the call it was captured from.
+        is_from_disk: whether another process captured it; then it was compared there, with the weights of that one.
     """
 
     program: Program
@@ -51,6 +53,7 @@ class Capture:
     guards: tuple[Any, ...] = ()
     questions: Questions | None = None
     is_verified: bool = False
+    is_from_disk: bool = False
 
     def serves(self, call: Call) -> bool:
         """Whether the program was made for calls like this one."""
@@ -139,6 +142,7 @@ def capture(
     verify: bool = True,
     is_finite: bool = True,
     fixed: NoMatch | None = None,
+    cache: CaptureCache | None = None,
 ) -> Capture:
     """Capture `model` for calls like `model(**arguments)`.
 
@@ -153,6 +157,7 @@ def capture(
         is_finite: refuse outputs without one finite value, which leave nothing to compare. Otherwise such a program
             comes back with `is_verified` False.
         fixed: why the program must serve this batch size alone; None to let it serve others.
+        cache: where captures are kept on disk. What is found there is used as it is: the model is not run.
 
     Raises:
         TrajectoryError: the timestep is not finite.
@@ -177,10 +182,18 @@ def capture(
             f"  where: {call.paths[timestep]}\n"
             "  Look for NaN or inf in the scheduler's timesteps; pass at least one value."
         )
+    asked = (sample_name, timestep_name, verify, None if fixed is None else fixed.reason)
+    place = None if cache is None else cache.place(model, call, asked)
+    kept = None if place is None else place.read()
+    if kept is not None:
+        return replace(_of_call(call, kept), is_verified=verify, is_from_disk=True)
     # Before it is traced: what the model makes once and keeps must not be made of torch.export's fake tensors.
     recording = record(model, arguments, run_model) if verify else None
 
+    told: list[Answer] = []
+
     def to_capture(traced: Traced) -> Capture:
+        told.extend(traced.told)
         return _of_call(call, assemble(traced, call, samples, timestep))
 
     found: Capture | NoMatch = fixed or _capture_any_batch(model, arguments, call, samples[0], recording, to_capture)
@@ -201,6 +214,9 @@ def capture(
             "compare its captured graph with.\n"
             "  Look for NaN or inf in the inputs and weights, and for an overflow of the dtype."
         )
+    if place is not None and found.is_verified == verify:
+        made = Assembled(**{field.name: getattr(found, field.name) for field in fields(Assembled)})
+        place.write(made, has_asked=bool(told or (recording is not None and recording.answers)))
     return found
 
 

@@ -15,6 +15,10 @@ class CaptureError(OptimizeError):
     """The model could not be captured as a graph, or the captured graph does not compute what the model computes."""
 
 
+class CacheFolderError(OptimizeError, OSError):
+    """The folder for captures on disk cannot be made or written to, or others can write to it."""
+
+
 class UnsupportedModelError(OptimizeError):
     """The captured graph has nothing the method can work on: no blocks, no sites of the asked kind, no token grid."""
 

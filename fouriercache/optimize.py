@@ -12,6 +12,7 @@ from torch import nn
 from fouriercache.calibrations import Calibration
 from fouriercache.calls import Binder, has_values
 from fouriercache.capture import Capture, capture
+from fouriercache.disk_cache import CaptureCache
 from fouriercache.errors import CalibrationError, CaptureError, MethodError
 from fouriercache.methods import Method
 from fouriercache.passes.pipeline import build_steps
@@ -38,6 +39,7 @@ def optimize(
     sample_name: str | None = None,
     timestep_name: str | None = None,
     check_finite: bool = True,
+    cache_dir: str | Path | None = None,
 ) -> OptimizedModule:
     """Return a drop-in module that computes `model` with its features cached between denoising steps.
 
@@ -61,6 +63,9 @@ def optimize(
         direction: "down" when the timesteps fall in a trajectory, "up" when they rise.
         sample_name, timestep_name: names of the arguments that hold latents and timestep, when found wrong.
         check_finite: refuse results with NaN or inf, so that they are not cached; reads one value a call.
+        cache_dir: a folder to keep captures in, so that another process finds them; None keeps none. Weights are not
+            kept. A capture is found as long as the model's structure, its code, the call's form and the versions of
+            torch and Python are the same.
 
     Returns:
         A module with the model's own signature and output type.
@@ -69,6 +74,7 @@ def optimize(
         MethodError: an unknown method or backend, a `grid` that is none, or a schedule that needs `num_steps`.
         LoweringError: there is no GPU, and the backend needs one.
         CalibrationError: the calibration cannot be read, or was made for another model, method or number of steps.
+        CacheFolderError: `cache_dir` cannot be made or written to, or others can write to it.
         CaptureError: `model` is not a plain eval-mode module, or (with `example_inputs`) cannot be captured.
         UnsupportedModelError: (with `example_inputs`) there is no site to cache, or `grid` fits no token stream.
     """
@@ -80,6 +86,7 @@ def optimize(
         )
     if type(check_finite) is not bool:
         raise MethodError(f"check_finite is {check_finite!r}, not True or False.")
+    cache = None if cache_dir is None else CaptureCache(Path(cache_dir).expanduser())
     timesteps: tuple[float, ...] | None = None
     if calibration is not None:
         if not isinstance(calibration, Calibration | str | Path):
@@ -98,7 +105,7 @@ def optimize(
         )
     fast = OptimizedModule(
         model,
-        _Build(chosen, grid, sample_name, timestep_name, check_finite),
+        _Build(chosen, grid, sample_name, timestep_name, check_finite, cache=cache),
         backend_from_name(backend),
         Rules(chosen, num_steps, passes_per_step, direction, timesteps),
         check_finite=check_finite,
@@ -158,6 +165,7 @@ class _Build:
     timestep_name: str | None
     is_finite: bool
     captured: Capture | None = None
+    cache: CaptureCache | None = None
 
     def __call__(self, model: nn.Module, arguments: Mapping[str, Any], fixed: NoMatch | None) -> Steps:
         known = self.captured if fixed is None else None
@@ -171,5 +179,6 @@ class _Build:
             verify=has_values(arguments),
             is_finite=self.is_finite,
             fixed=fixed,
+            cache=self.cache,
         )
         return build_steps(captured, self.method, self.grid)

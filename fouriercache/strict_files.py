@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -54,7 +55,7 @@ def write_tensors(path: Path, about: Mapping[str, Any], tensors: Mapping[str, Te
     Raises ValueError when `about` holds what JSON cannot say, OSError when the file cannot be written.
     """
     text = json.dumps(about, allow_nan=False, sort_keys=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    new = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.new")
     try:
         save_file({key: tensor.contiguous().cpu() for key, tensor in tensors.items()}, new, metadata={_KEY: text})
         new.replace(path)

@@ -28,6 +28,7 @@ LINES = (
     {"optimize", "load"},
     {
         "capture",
+        "disk_cache",
         "preconditions",
         "assembly",
         "tracing",

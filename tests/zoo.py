@@ -160,18 +160,19 @@ def build(name: str, depth: int = 2) -> tuple[nn.Module, Call]:
 
 
 @cache
-def _capture(name: str, depth: int) -> Capture:
+def capture_of(name: str, depth: int = 2) -> Capture:
+    """Return the capture itself, for readers alone."""
     model, call = build(name, depth)
     return capture(model, call, verify=False)
 
 
 def captured(name: str, depth: int = 2) -> Program:
     """Return the captured program, a copy for the caller."""
-    return _capture(name, depth).program.clone()
+    return capture_of(name, depth).program.clone()
 
 
 def inputs(name: str, depth: int = 2) -> dict[str, Tensor]:
     """Return the call's tensors by the names of the program's inputs."""
     model, call = build(name, depth)
-    names = [given.name for given in _capture(name, depth).program.inputs]
+    names = [given.name for given in capture_of(name, depth).program.inputs]
     return dict(zip(names, Binder(model).flatten(call).tensors, strict=True))

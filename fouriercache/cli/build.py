@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from fouriercache.capture import Capture
-from fouriercache.cli.speak import working
+from fouriercache.cli.speak import say, working
 from fouriercache.methods import Method
 from fouriercache.models.examples import Example, build_example
 from fouriercache.optimize import optimize, optimize_captured
@@ -32,13 +32,13 @@ def find_example(spec: str) -> Example:
         return build_example(spec)
 
 
-def build_fast(spec: str, method: Method, steps: int | None) -> OptimizedModule:
-    """Return the model of a spec, optimised and captured.
+def build_fast(spec: str, method: Method, steps: int | None, cache_dir: Path | None = None) -> OptimizedModule:
+    """Return the model of a spec, optimised and captured, or its capture found in `cache_dir`.
 
     Raises:
         OptimizeError: there is no such model, or it or the method cannot be used.
     """
-    return optimize_example(spec, find_example(spec), method, steps)
+    return optimize_example(spec, find_example(spec), method, steps, cache_dir)
 
 
 class Captures:
@@ -67,11 +67,19 @@ class Captures:
             )
 
 
-def optimize_example(spec: str, example: Example, method: Method, steps: int | None) -> OptimizedModule:
-    """Return the model of an example, optimised and captured.
+def optimize_example(
+    spec: str, example: Example, method: Method, steps: int | None, cache_dir: Path | None = None
+) -> OptimizedModule:
+    """Return the model of an example, optimised and captured, or its capture found in `cache_dir`.
 
     Raises:
         OptimizeError: it or the method cannot be used.
     """
     with working(f"Capturing and rewriting {spec}"):
-        return optimize(example.model, method, num_steps=steps, example_inputs=example.inputs, grid=example.grid)
+        fast = optimize(
+            example.model, method, num_steps=steps, example_inputs=example.inputs, grid=example.grid,
+            cache_dir=cache_dir,
+        )  # fmt: skip
+    if fast.captured[0].capture.is_from_disk:
+        say(f"The capture of {spec} comes from {cache_dir}")
+    return fast

@@ -16,7 +16,18 @@ from fouriercache.bundle.folder import check_place
 from fouriercache.bundle.manifest import Manifest
 from fouriercache.cli.build import choose_method, find_example, optimize_example
 from fouriercache.cli.exits import CHECK_FAILED
-from fouriercache.cli.options import DryRun, Interval, Json, MethodName, Order, SiteName, Spec, Steps, examples
+from fouriercache.cli.options import (
+    CacheDir,
+    DryRun,
+    Interval,
+    Json,
+    MethodName,
+    Order,
+    SiteName,
+    Spec,
+    Steps,
+    examples,
+)
 from fouriercache.cli.speak import complain, say, show, show_json, working
 from fouriercache.errors import BundleError, PreconditionError, TargetError
 from fouriercache.export import check_weights, engine_for
@@ -56,6 +67,7 @@ def export(
     validate: Annotated[
         bool, typer.Option(help="Run a whole loop of the bundle in ONNX Runtime, and compare it with eager.")
     ] = True,
+    cache_dir: CacheDir = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -70,7 +82,7 @@ def export(
         _say_plan(model, chosen, out, target or [], as_json=as_json)
         return
     check_weights(example.model)
-    fast = optimize_example(model, example, chosen, steps)
+    fast = optimize_example(model, example, chosen, steps, cache_dir)
     with _Files() as files:
         manifest = write_bundle(
             fast, out, targets=["onnx", *(target or [])], batches=sizes, single_graph=single_graph,

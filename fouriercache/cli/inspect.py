@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fouriercache.cli.build import build_fast, choose_method
-from fouriercache.cli.options import Interval, Json, MethodName, Order, SiteName, Spec, Steps, examples
+from fouriercache.cli.options import CacheDir, Interval, Json, MethodName, Order, SiteName, Spec, Steps, examples
 from fouriercache.cli.speak import show, show_json, working
 from fouriercache.cost import DEVICES, Device, measure_cpu
 from fouriercache.models.examples import SPECS
@@ -43,6 +43,7 @@ def inspect(
         str | None, typer.Option(help=f"Also predict time and memory on this device: {', '.join(DEVICES)}, cpu.")
     ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Samples in a call, for --device.")] = None,
+    cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
     """Optimise a model and say what was found: sites, refusals, token grid, cost of each mode; or print a graph.
@@ -55,7 +56,7 @@ def inspect(
         _inspect_bundle(Path(model), program, device, as_json=as_json)
         return
     chosen = choose_method(method, site=site, interval=interval, order=order)
-    fast = build_fast(model, chosen, steps)
+    fast = build_fast(model, chosen, steps, cache_dir)
     text = None if program is None else fast.program(program).text()
     facts = collect_facts(fast, chosen.name, chosen.site)
     cost = None if device is None else fast.report.cost(_ceilings(device), batch=batch)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fouriercache.cli.build import build_fast, choose_method
-from fouriercache.cli.options import Interval, Json, MethodName, Order, SiteName, Spec, Steps, examples
+from fouriercache.cli.options import CacheDir, Interval, Json, MethodName, Order, SiteName, Spec, Steps, examples
 from fouriercache.cli.speak import say, show, show_json
 from fouriercache.report.console import draw_facts, draw_gain
 from fouriercache.report.data import graph_as_dict
@@ -32,6 +32,7 @@ def optimize(
     order: Order = None,
     steps: Steps = 50,
     golden: Annotated[Path | None, typer.Option(help="Write the graphs to this file, to be checked in CI.")] = None,
+    cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
     """Say what a method makes of a model: sites, refusals, the cost of each kind of step and of a trajectory.
@@ -39,7 +40,7 @@ def optimize(
     Nothing is run but the capture, so a model of any size will do, without weights and without a GPU.
     """
     chosen = choose_method(method, site=site, interval=interval, order=order)
-    fast = build_fast(model, chosen, steps)
+    fast = build_fast(model, chosen, steps, cache_dir)
     facts, gain = collect_facts(fast, chosen.name, chosen.site), gain_of(fast, steps)
     if as_json:
         show_json({"model": model, **graph_as_dict(facts), "trajectory": gain.as_dict()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,6 +33,10 @@ Spec = Annotated[
 ]
 MethodName = Annotated[str, typer.Option("--method", help=f"A preset: {', '.join(PRESETS)}.")]
 SiteName = Annotated[str | None, typer.Option("--site", help=f"Where values are replaced: {', '.join(SITES)}.")]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option("--cache-dir", help="Keep captures in this folder, and look there first; made if it is not there."),
+]
 Order = Annotated[int | None, typer.Option(help="The method's order, if it has one.")]
 Interval = Annotated[int | None, typer.Option(help="The method's interval; its own default if not given.")]
 

@@ -28,6 +28,7 @@ class Report:
             looks at every step.
         decisions: what an adaptive schedule decided about each step of the trajectory that this thread is in, for each
             pass, and whether a distance was moved into a polynomial's range for it.
+        is_from_disk: whether the capture comes from `cache_dir`.
         steps: the programs of the capture. method: what they are for. num_steps: of a trajectory, None if unknown.
     """
 
@@ -42,6 +43,7 @@ class Report:
     steps: Steps = field(repr=False)
     method: Method = field(repr=False)
     num_steps: int | None = None
+    is_from_disk: bool = False
 
     def cost(
         self,
@@ -110,4 +112,5 @@ def report_of(
         steps=steps,
         method=method,
         num_steps=num_steps,
+        is_from_disk=steps.capture.is_from_disk,
     )
