@@ -109,6 +109,8 @@ class ValueReader:
         self.mode = FakeTensorMode(shape_env=self.environment, allow_non_fake_inputs=True, export=True)
         self.symbols = read_symbols(tables["symbols"], self.environment)
         self._sizes: dict[tuple[str, str], Any] = {}
+        # Symbolic sizes are slow to make a tensor of. Values of one form have one memory, which nothing asks for.
+        self._metas: dict[str, Tensor] = {}
         self.nodes: Mapping[str, fx.Node] = {}
         with torch.no_grad():
             self._tensors = [self._tensor(found) for found in tables["tensors"]]
@@ -123,13 +125,13 @@ class ValueReader:
         return _READERS[kind](self, inner)
 
     def _tensor(self, found: Mapping[str, Any]) -> Tensor:
-        device = torch.device(found["device"])
-        shape, stride = [[self.read(size) for size in found[name]] for name in ("shape", "stride")]
-        meta = torch.empty_strided(shape, stride, dtype=_TORCH["dtype"][found["dtype"]], device="meta")
-        offset = self.read(found["offset"])
-        if not isinstance(offset, int) or offset:
-            meta = meta.as_strided(shape, stride, offset)
-        fake: Tensor = FakeTensor(self.mode, meta, device)
+        form = str((found["dtype"], found["shape"], found["stride"], found["offset"]))
+        if form not in self._metas:
+            shape, stride = ([self.read(size) for size in found[name]] for name in ("shape", "stride"))
+            meta = torch.empty_strided(shape, stride, dtype=_TORCH["dtype"][found["dtype"]], device="meta")
+            offset = self.read(found["offset"])
+            self._metas[form] = meta if type(offset) is int and offset == 0 else meta.as_strided(shape, stride, offset)
+        fake: Tensor = FakeTensor(self.mode, self._metas[form], torch.device(found["device"]))
         return fake.requires_grad_() if found["requires_grad"] else fake
 
     def _symbolic(self, kind: str, inner: Any) -> Any:

@@ -96,10 +96,9 @@ def test_other_values_of_the_weights_are_found_and_right(cold, folder, tracing):
     )
 
 
-@pytest.mark.parametrize("name", ["flux", "wan", "sd3"])
-def test_what_is_read_back_is_rewritten_into_the_same_programs(name):
-    model, call = zoo.build(name)
-    found = zoo.capture_of(name, 2)
+def test_what_is_read_back_is_rewritten_into_the_same_programs():
+    model, call = zoo.build("flux")
+    found = zoo.capture_of("flux", 2)
     made = Assembled(**{field: getattr(found, field) for field in Assembled.__annotations__})
     again = read_entry(model, *write_entry(model, made))
     assert again.guards == made.guards
