@@ -29,6 +29,7 @@ LINES = (
     {
         "capture",
         "disk_cache",
+        "in_place",
         "preconditions",
         "assembly",
         "tracing",

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy
@@ -118,7 +117,7 @@ def _key_of(model: nn.Module, call: Call, asked: Sequence[object], modules: Coll
     walk = Walk(model, modules)
     walk.say("sources", *_own_sources())
     walk.say(sys.version, platform.machine(), torch.__version__, torch.version.git_version, numpy.__version__)
-    walk.say(sympy.__version__, version("diffusers"))
+    walk.say(sympy.__version__, getattr(sys.modules.get("diffusers"), "__version__", None))
     walk.say(*(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("DIFFUSERS_")))
     walk.say(torch.get_default_dtype(), torch.are_deterministic_algorithms_enabled())
     walk.say(torch.backends.mha.get_fastpath_enabled(), torch.backends.cpu.get_cpu_capability())

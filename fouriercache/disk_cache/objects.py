@@ -38,7 +38,6 @@ from typing import Any, TypeVar
 
 import numpy
 import torch
-from diffusers.configuration_utils import FrozenDict
 from torch import Tensor, nn
 from torch._library.custom_ops import CustomOpDef
 
@@ -179,7 +178,7 @@ class Walk:
     def _say_dict(self, found: Any) -> None:
         self._say_class(type(found))
         state = getattr(found, "__dict__", {})
-        if isinstance(found, FrozenDict):
+        if any(base.__module__ == "diffusers.configuration_utils" for base in type(found).__mro__):
             # diffusers notes in a configuration how it was made, in the order of a set
             found, state = ({k: v for k, v in part.items() if not str(k).startswith("_")} for part in (found, state))
         self.say(len(found))
