@@ -61,6 +61,12 @@ class Chip(Protocol):
         ...
 
 
+def find_sheet(gpu: str) -> fc.Device | None:
+    """Return the data sheet of a GPU of that name; None when there is none."""
+    words = set(re.split(r"[\s-]+", gpu))
+    return next((DEVICES[name] for name, asked in _SHEETS.items() if asked <= words), None)
+
+
 class Gpu:
     """torch's current CUDA device."""
 
@@ -80,8 +86,7 @@ class Gpu:
         }
 
     def sheet(self) -> fc.Device | None:
-        words = set(re.split(r"[\s-]+", torch.cuda.get_device_properties(self.device).name))
-        return next((DEVICES[name] for name, asked in _SHEETS.items() if asked <= words), None)
+        return find_sheet(torch.cuda.get_device_properties(self.device).name)
 
     def wait(self) -> None:
         torch.cuda.synchronize(self.device)

@@ -1,12 +1,17 @@
-"""The plain models of gpu.py: DiT is diffusers' with mapped weights, FLUX has the published number of weights."""
+"""The plain models of gpu.py: DiT is diffusers' with mapped weights, FLUX has the published number of weights.
+
+And which data sheet is a GPU's.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import torch
+from chips import find_sheet
 from plain import DIT_TINY, FLUX_DEV
 
+from fouriercache.cost import DEVICES
 from fouriercache.models.full_size import build_full_size
 from tests.dit_mapping import dit_from_published
 
@@ -29,3 +34,10 @@ def test_the_plain_flux_has_as_many_weights_as_the_published_one():
         plain = replace(FLUX_DEV, dual=1, single=1).build()
     theirs, _ = build_full_size("flux-dev", depth=1)
     assert sum(weight.numel() for weight in plain.parameters()) == sum(w.numel() for w in theirs.parameters())
+
+
+def test_a_gpu_is_known_by_the_words_of_its_name_and_its_cheaper_kin_is_not_taken_for_it():
+    known = {"NVIDIA H100 80GB HBM3": "h100", "NVIDIA H200": "h200", "NVIDIA A100-SXM4-80GB": "a100",
+             "NVIDIA GeForce RTX 4090": "rtx4090", "NVIDIA L40S": "l40s"}  # fmt: skip
+    assert {gpu: find_sheet(gpu) for gpu in known} == {gpu: DEVICES[name] for gpu, name in known.items()}
+    assert [find_sheet(gpu) for gpu in ("NVIDIA H100 PCIe", "NVIDIA A100-SXM4-40GB", "Tesla T4")] == [None] * 3
