@@ -27,7 +27,7 @@ import fouriercache as fc  # noqa: E402
 
 _IMPORTED = time.perf_counter()
 
-from common import CLASSES, QUICK, Inputs, Shape, Spread, build_model, read_arguments  # noqa: E402
+from common import CLASSES, QUICK, Inputs, Shape, Spread, argument_parser, build_model  # noqa: E402
 from results import Check, Column, Result, Row  # noqa: E402
 
 XL2 = Shape(layers=28, heads=16, head_size=72, latent=32)
@@ -37,7 +37,7 @@ FLAG = "--one-start"
 KINDS = ("random float32", "meta")
 STARTS = ("cold, nothing kept", "cold, kept on disk", "from disk")
 LONGEST = {"cold, nothing kept": 20.0, "cold, kept on disk": 20.0, "from disk": 3.0}
-"""Seconds that `optimize` may take."""
+"""Seconds of one core that `optimize` may take: never less than what it takes on an idle machine."""
 LARGEST_OVERHEAD = 0.02
 """Memory of an optimised model over the original's weights, caches not counted."""
 
@@ -152,15 +152,18 @@ def describe(kind: str, name: str, runs: list[dict[str, Any]], percent: float | 
 
 
 def main() -> None:
-    asked = read_arguments(__doc__)
-    shape, rounds = (QUICK, 1) if asked.quick else (XL2, ROUNDS)
+    parser = argument_parser(__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each start is measured")
+    asked = parser.parse_args()
+    shape, rounds = (QUICK, 1) if asked.quick else (XL2, asked.rounds)
     result = Result(
         "start_up",
         "Starting",
         f"{shape.name}, batch 2, dynamic, every start in a process of its own; median and quartiles of {rounds}. "
         "*import* is of torch, diffusers and this package. *optimize* is capture, all passes and both step modes; "
         "with weights, also two runs of the model and one of the graph, by which the capture is verified. *from "
-        "disk*, an earlier process has kept the capture, and neither is the model run nor traced. Memory is resident "
+        "disk*, an earlier process has kept the capture, and neither is the model run nor traced. Targets are held to "
+        "the seconds of one core, which other work on the machine lengthens less. Memory is resident "
         "memory that optimising adds, over the weights, libraries not counted.",
         {"model": shape.name, "batch": 2, "classes": CLASSES, "method": repr(METHOD), "rounds": rounds},
         COLUMNS,
@@ -169,7 +172,7 @@ def main() -> None:
         result.rows += measure(kind, rounds, quick=asked.quick)
     for row in result.rows:
         what, limit = f"{row['weights']}, {row['start']}", LONGEST[row["start"]]
-        result.checks.append(Check(f"{what}: seconds of optimize", row["optimize_seconds"]["median"], limit))
+        result.checks.append(Check(f"{what}: seconds of one core", row["optimize_cpu_seconds"]["median"], limit))
         if row["overhead_percent"] is not None:
             share = row["overhead_percent"] / 100
             result.checks.append(Check(f"{what}: memory added over the weights", share, LARGEST_OVERHEAD))
