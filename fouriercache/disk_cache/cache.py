@@ -123,8 +123,8 @@ def _key_of(model: nn.Module, call: Call, asked: Sequence[object], modules: Coll
     walk.say(torch.backends.mha.get_fastpath_enabled(), torch.backends.cpu.get_cpu_capability())
     for kind in sorted({"cpu", *(tensor.device.type for tensor in call.tensors)} - {"meta"}):
         walk.say(kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
-        if kind == "cuda":
-            walk.say(torch.cuda.get_device_name(), torch.cuda.get_device_capability())
+    for device in sorted({str(tensor.device) for tensor in call.tensors if tensor.device.type == "cuda"}):
+        walk.say(device, torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device))
     walk.say("call", repr(call.key))
     for path, tensor in zip(call.paths, call.tensors, strict=True):
         if type(tensor) not in (Tensor, nn.Parameter):

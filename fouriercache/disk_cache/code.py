@@ -19,9 +19,12 @@ from enum import EnumMeta
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-_COVERED = frozenset({"torch", "torchgen", "functorch", "numpy", "sympy", "triton", "builtins"}) | frozenset(
-    sys.stdlib_module_names
-)
+import torch
+from torch import Tensor
+
+_COVERED = frozenset(
+    {"torch", "torchgen", "functorch", "numpy", "sympy", "triton", "typing_extensions", "builtins"}
+) | frozenset(sys.stdlib_module_names)
 """Packages whose versions, or Python's, stand in each key."""
 
 _OF_NO_MATTER = frozenset(
@@ -88,6 +91,8 @@ class CodeWalk:
         if found in self._methods:
             return
         self._methods[found] = {}
+        if not is_covered(type(found).__module__):
+            self.add_class(type(found), is_made=False)
         for base in found.__mro__[1:]:
             self.add_class(base, is_made=False)
         attributes = {name: value for name, value in vars(found).items() if name not in _OF_NO_MATTER}
@@ -112,6 +117,14 @@ class CodeWalk:
             if name not in self._methods[found]:
                 self._say("attribute", name)
                 self._walk(value)
+
+    def add_patches(self) -> None:
+        """Say what others have put into the places that most of torch's own code calls, too."""
+        for holder in (torch, torch.nn.functional, Tensor):
+            for name, value in sorted(vars(holder).items()):
+                if _origin(value) is not None:
+                    self._say("put into", holder.__name__, name)
+                    self._walk(value)
 
     def finish(self) -> None:
         """Follow all that waits, until nothing new is found."""
@@ -153,8 +166,10 @@ class CodeWalk:
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             self._say("cell", name)
             self._walk(_content(cell))
-        if hasattr(function, "__wrapped__"):
-            self._walk(function.__wrapped__)
+        for name, value in sorted(vars(function).items()):
+            if not name.startswith("_torch"):  # torch marks functions as it traces them
+                self._say("attribute", name)
+                self._walk(value)
 
     def _add_named(self, value: Any, names: list[str]) -> None:
         """Follow what a name stands for; of a module, what the same code may name of it.

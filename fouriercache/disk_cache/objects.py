@@ -88,6 +88,7 @@ class Walk:
     def digest(self) -> str:
         """Follow the code that was found, and return the SHA-256 of everything."""
         self._where = "what its code names"
+        self._code.add_patches()
         self._code.finish()
         return hashlib.sha256("".join(self.said).encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -185,6 +186,7 @@ class Walk:
         for key, value in found.items():
             self.walk(key)
             self.walk(value)
+        self.walk(getattr(found, "default_factory", None))
         self._say_state(state)
 
     def _say_set(self, found: Any) -> None:
@@ -230,8 +232,13 @@ class Walk:
     def _say_object(self, value: Any) -> None:
         kind = type(value)
         self._say_class(kind)
+        for plain in (str, bytes, int, float, complex):
+            if isinstance(value, plain):
+                self.say(plain.__name__, plain.__repr__(value))
         slots = [name for base in kind.__mro__ for name in _slots_of(base)]
-        if not hasattr(value, "__dict__") and not slots:
+        # What else is not written in Python may hold what no attribute shows.
+        hidden = [base for base in kind.__mro__ if not base.__flags__ & _OF_PYTHON and base not in _SHOWN]
+        if hidden or not (hasattr(value, "__dict__") or slots):
             raise NotKeptError(f"{self._where}, holds a {kind.__module__}.{kind.__qualname__}")
         self._say_state(getattr(value, "__dict__", {}))
         self._say_state({name: getattr(value, name) for name in slots if hasattr(value, name)})
@@ -242,9 +249,18 @@ class Walk:
             self.walk(value)
 
 
+_OF_PYTHON = 1 << 9
+"""The flag of a class that was made at run time, Py_TPFLAGS_HEAPTYPE."""
+
+_SHOWN = (object, str, bytes, int, float, complex, bool)
+
+
 def _slots_of(kind: type) -> list[str]:
+    """Return the names of a class's slots as attributes, private ones as Python spells them."""
     found = vars(kind).get("__slots__", ())
-    return [name for name in ([found] if isinstance(found, str) else found) if name not in ("__dict__", "__weakref__")]
+    names = [name for name in ([found] if isinstance(found, str) else found) if name not in ("__dict__", "__weakref__")]
+    owner = kind.__name__.lstrip("_")
+    return [f"_{owner}{name}" if name.startswith("__") and not name.endswith("__") else name for name in names]
 
 
 _WRITERS: tuple[tuple[Any, Callable[[Walk, Any], None]], ...] = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,22 @@ def _loose_tensor(model: Any) -> None:
     model.table = {"angles": torch.ones(3)}
 
 
+class _Word(str):
+    mark: int
+
+    def __new__(cls, text: str, mark: int) -> Any:
+        made = super().__new__(cls, text)
+        made.mark = mark
+        return made
+
+
+class _Slotted:
+    __slots__ = ("__mark",)
+
+    def __init__(self, mark: int) -> None:
+        self.__mark = mark
+
+
 def _bfloat16(model: Any) -> None:
     model.transformer_blocks[1].bfloat16()
 
@@ -120,6 +137,9 @@ def test_code_that_is_put_in_the_place_of_other_code_has_another_key(key_of, mon
         keys.append(key_of(model))
     with monkeypatch.context() as patch:
         patch.setattr(block, "forward", lambda self, *args, **kwargs: forward(self, *args, **kwargs))
+        keys.append(key_of(model))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "addcdiv", lambda *args: args)  # as code of torch's own may call it
         keys.append(key_of(model))
     assert key_of(model) == keys[0]
     assert None not in keys
@@ -171,6 +191,20 @@ def test_what_a_closure_holds_is_in_the_key(key_of):
 
     found = [key_of(Small(by(factor)), small_inputs()) for factor in (1.0, 2.0, 1.0)]
     assert found[0] == found[2] != found[1]
+
+
+def test_what_an_object_says_besides_its_attributes_is_in_the_key(key_of):
+    words = _Word("a", 1), _Word("a", 2), _Word("b", 1)
+    values: list[Any] = [*words, _Slotted(1), _Slotted(2), defaultdict(int), defaultdict(float), OrderedDict(), {}]
+    keys = [key_of(_with(value), small_inputs()) for value in values]
+    assert None not in keys
+    assert len(set(keys)) == len(keys)
+
+
+def _with(value: Any) -> Small:
+    model = Small()
+    model.held = value
+    return model
 
 
 def _hooked(model: Any) -> None:
