@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +14,8 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+
+from fouriercache.optimize import CACHE_DIR
 
 RESULTS = Path(__file__).parent / "results"
 BATCH = 2
@@ -163,6 +166,11 @@ class Spread:
 def relative_error(value: Tensor, reference: Tensor) -> float:
     """Return ||value - reference|| / ||reference||, both norms L2 over all elements, in float64."""
     return float((value.double() - reference.double()).norm() / reference.double().norm())
+
+
+def capture_anew() -> None:
+    """Let every `optimize` of this process and of those it starts capture: no folder of captures that a shell names."""
+    os.environ.pop(CACHE_DIR, None)
 
 
 def argument_parser(

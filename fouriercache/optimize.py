@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ from fouriercache.runtime.backend import backend_from_name
 from fouriercache.runtime.module import OptimizedModule, compiled_by_torch
 from fouriercache.runtime.rules import Rules
 from fouriercache.steps import Steps
+
+CACHE_DIR = "FOURIERCACHE_CACHE_DIR"
+"""The variable of the environment that says where captures are kept when `optimize` is not told."""
 
 
 def optimize(
@@ -63,7 +67,8 @@ def optimize(
         direction: "down" when the timesteps fall in a trajectory, "up" when they rise.
         sample_name, timestep_name: names of the arguments that hold latents and timestep, when found wrong.
         check_finite: refuse results with NaN or inf, so that they are not cached; reads one value a call.
-        cache_dir: a folder to keep captures in, so that another process finds them; None keeps none. Weights are not
+        cache_dir: a folder to keep captures in, so that another process finds them; None means the one that the
+            environment variable FOURIERCACHE_CACHE_DIR names, and if that is not set, to keep none. Weights are not
             kept. A capture is found as long as the model's structure, its code, the call's form and the versions of
             torch and Python are the same.
 
@@ -86,7 +91,8 @@ def optimize(
         )
     if type(check_finite) is not bool:
         raise MethodError(f"check_finite is {check_finite!r}, not True or False.")
-    cache = None if cache_dir is None else CaptureCache(Path(cache_dir).expanduser())
+    kept_in = os.environ.get(CACHE_DIR) if cache_dir is None else cache_dir
+    cache = CaptureCache(Path(kept_in).expanduser()) if kept_in else None
     timesteps: tuple[float, ...] | None = None
     if calibration is not None:
         if not isinstance(calibration, Calibration | str | Path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 
@@ -9,6 +11,7 @@ import pytest
 import torch
 
 from fouriercache import OptimizedModule, optimize
+from fouriercache.optimize import CACHE_DIR
 from tests.tiny import METHOD, TIMESTEPS, tiny_dit
 
 pytest_plugins = ["pytest_fouriercache"]  # from these sources, installed or not
@@ -23,6 +26,15 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "ort": (lambda: has_module("onnxruntime"), "needs the extra `onnx` or `gpu`"),
     "trt": (lambda: has_module("tensorrt", "tensorrt_rtx_bindings"), "needs the extra `gpu` or `rtx`"),
 }
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep captures for the time of this run: most tests ask what a method does, and few how a model is captured."""
+    if hasattr(config, "workerinput") or os.environ.get(CACHE_DIR):
+        return
+    folder = tempfile.TemporaryDirectory(prefix="captures-")
+    config.add_cleanup(folder.cleanup)
+    os.environ[CACHE_DIR] = folder.name
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
