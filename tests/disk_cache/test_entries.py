@@ -20,6 +20,7 @@ from fouriercache.calls import Binder
 from fouriercache.capture import Capture, capture
 from fouriercache.disk_cache import CaptureCache
 from fouriercache.disk_cache.entries import read_entry, write_entry
+from fouriercache.optimize import CACHE_DIR
 from fouriercache.passes.pipeline import build_steps
 from tests import zoo
 from tests.disk_cache.models import Small, dit_inputs, small_inputs
@@ -94,6 +95,16 @@ def test_other_values_of_the_weights_are_found_and_right(cold, folder, tracing):
         program.attributes[name] is weights.get(path, model.pos_embed.pos_embed)
         for name, path in program.sources.items()
     )
+
+
+def test_the_environment_names_the_folder_where_the_call_names_none(cold, folder, tmp_path, monkeypatch):
+    def from_disk(**told: Any) -> bool:
+        fast = fc.optimize(tiny_dit(), METHOD, num_steps=len(TIMESTEPS), example_inputs=dit_inputs(), **told)
+        return fast.report.is_from_disk
+
+    monkeypatch.setenv(CACHE_DIR, str(folder))
+    assert from_disk()
+    assert not from_disk(cache_dir=tmp_path / "other")
 
 
 def test_what_is_read_back_is_rewritten_into_the_same_programs():
