@@ -43,6 +43,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(need)
 
 
+@pytest.fixture
+def captured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No capture of this test comes from disk: it is about capturing, which runs the model itself."""
+    monkeypatch.delenv(CACHE_DIR, raising=False)
+
+
 @pytest.fixture(scope="session")
 def fast() -> OptimizedModule:
     """The tiny DiT, captured once for all tests. Use it through `fast.new_session()`, and leave its weights alone."""

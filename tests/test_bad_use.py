@@ -37,6 +37,7 @@ def test_names_the_part_in_training_mode_that_makes_a_model_differ_from_its_grap
         fast(**step_inputs(noise(64), 900, labels(64)))
 
 
+@pytest.mark.usefixtures("captured_anew")
 def test_a_fault_of_the_callers_is_told_in_the_models_own_words(fast):
     inputs = step_inputs(noise(), 900, labels())
     wrong = {

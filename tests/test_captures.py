@@ -20,6 +20,8 @@ from fouriercache.program import NoMatch
 from fouriercache.runtime.steppers import MOST_KEPT
 from tests.tiny import METHOD, TIMESTEPS, denoise, labels, noise, step_inputs, tiny_dit
 
+pytestmark = pytest.mark.usefixtures("captured_anew")
+
 EVERY_STEP = fc.FORA(1)
 
 
