@@ -11,11 +11,12 @@ INSTALL = .venv/bin/python -m pip install --disable-pip-version-check --constrai
 export HF_HUB_OFFLINE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types format bench evidence zoo docs clean
+.PHONY: help demo test test-all lint types format bench evidence zoo docs clean
 
 help:
 	@echo "make demo      sample with the shipped model, uncached and cached, and write demo_output/"
 	@echo "make test      run the test suite; TEST_ARGS='-k capture' narrows it"
+	@echo "make test-all  run the exhaustive tests, too, which repeat cheaper ones at more length"
 	@echo "make lint      check style and formatting"
 	@echo "make types     check types"
 	@echo "make format    rewrite the sources as the formatter wants them"
@@ -29,8 +30,11 @@ demo: .venv/installed-onnx,rtx
 	.venv/bin/fouriercache demo --out demo_output
 
 # Capturing models is most of the tests' time and runs on one core, so two processes with a thread each share the files.
-test: export OMP_NUM_THREADS ?= 1
+test test-all: export OMP_NUM_THREADS ?= 1
 test: $(CHECKS)
+	.venv/bin/python -m pytest -n 2 --dist loadfile -m "not exhaustive" $(TEST_ARGS)
+
+test-all: $(CHECKS)
 	.venv/bin/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
 
 lint: $(CHECKS)

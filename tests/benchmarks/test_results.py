@@ -21,10 +21,21 @@ from importlib.machinery import PathFinder
 find = PathFinder.find_spec
 PathFinder.find_spec = lambda name, *rest: None if name.partition(".")[0] in {WITHOUT!r} else find(name, *rest)
 """
+EXHAUSTIVE = frozenset(
+    {
+        "cost_scaling", "cost_speedup", "headlines", "ort_loop", "ort_presets", "pass_scaling", "pipelines", "start_up",
+        "tensorrt_plans", "zoo",
+    }
+)  # fmt: skip
+"""Other tests run what these measure, too."""
+
 PROVENANCE = {"benchmark", "title", "about", "began", "ended", "commit", "command", "environment", "settings"}
 
 
-@pytest.fixture(scope="module", params=SCRIPTS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.exhaustive if name in EXHAUSTIVE else ()) for name in SCRIPTS],
+)
 def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
     """What a script wrote: its JSON and its Markdown."""
     name: str = request.param

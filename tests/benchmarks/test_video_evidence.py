@@ -57,6 +57,7 @@ def test_3d_helps_if_it_beats_2d_and_does_not_lose_to_no_transform(
     assert "surely better in 3-D" in finding.decided_by
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_lab_of_videos_measures_both_transforms(tmp_path: Path):
     lab = Lab(tmp_path, steps=3, images=Images(seeds=(1,), classes=(0,)), notice=lambda text: None)

@@ -97,6 +97,7 @@ def test_a_batch_that_the_model_treats_otherwise_is_not_promised(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_a_bundle_in_half_precision_has_both_forms_and_runs_where_the_provider_can(tmp_path, dtype):
     call = {**CALLS[0], "hidden_states": CALLS[0]["hidden_states"].to(dtype_of(dtype))}

@@ -12,13 +12,17 @@ from tests.tiny import denoise, distance, labels, noise, step_inputs, tiny_dit
 
 pytestmark = [pytest.mark.ort, pytest.mark.slow]
 TIMESTEPS = tuple(range(980, -1, -20))
+FORMS = ("TaylorSeer", "FreqCa", "TeaCache", "ToCa")
+"""One preset for each kind of graph: plain predictions, bands, steps that are decided, chosen tokens."""
 TUNED: dict[str, Callable[[], fc.Method]] = {
     "TeaCache": lambda: fc.TeaCache(0.1),  # its polynomials belong to published models
     "ToCa": lambda: fc.ToCa(published=True),  # has steps at which single sites are computed
 }
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in FORMS else pytest.mark.exhaustive) for name in PRESETS]
+)
 def test_a_whole_loop_in_onnx_runtime_equals_eager(name, tmp_path):
     method = TUNED.get(name, PRESETS[name])()
     call = step_inputs(noise(), 900, labels())

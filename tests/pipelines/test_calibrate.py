@@ -30,7 +30,13 @@ FLUX = {
 }
 
 
-@pytest.mark.parametrize(("build", "call"), [(dit_pipeline, DIT), (flux_pipeline, FLUX)], ids=["DiT", "FLUX"])
+@pytest.mark.parametrize(
+    ("build", "call"),
+    [
+        pytest.param(dit_pipeline, DIT, id="DiT"),
+        pytest.param(flux_pipeline, FLUX, id="FLUX", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_calibrates_a_pipeline_and_leaves_it_as_it_was(build: Callable[[], Any], call: dict[str, Any]):
     pipe = build()
     before = dict(pipe.components)

@@ -111,5 +111,6 @@ def test_output_types_are_those_of_the_original(rig: Rig):
     check_output_types(rig)
 
 
+@pytest.mark.exhaustive
 def test_the_pipeline_can_be_cast_after_a_run():
     check_cast(Rig(flux_pipeline(), run_flux), torch.bfloat16)

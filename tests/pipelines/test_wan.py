@@ -139,5 +139,6 @@ def test_output_types_are_those_of_the_original(rig: Rig):
     check_output_types(rig)
 
 
+@pytest.mark.exhaustive
 def test_the_pipeline_can_be_cast_after_a_run():
     check_cast(Rig(wan_pipeline(), run_wan), torch.bfloat16)
