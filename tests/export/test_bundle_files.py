@@ -128,7 +128,7 @@ def test_a_manifest_says_all_and_reads_back_as_it_was(stacked, folder, manifest)
     assert json.loads((folder / "manifest.json").read_text())["schema"] == 1
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float16, pytest.param(torch.bfloat16, marks=pytest.mark.exhaustive)])
 def test_half_precision_is_written_as_half_precision(dtype):
     import onnx
     import onnx_ir

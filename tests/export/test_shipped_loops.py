@@ -15,6 +15,7 @@ RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 @pytest.mark.ort
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_whole_loop_of_the_shipped_model_equals_eager_in_both_forms(tmp_path):
     subject = ort_presets.Subject.make(quick=False)
     modes, single = ort_presets.compare(subject, ort_presets.CALIBRATED, tmp_path)
