@@ -168,19 +168,18 @@ def relative_error(value: Tensor, reference: Tensor) -> float:
     return float((value.double() - reference.double()).norm() / reference.double().norm())
 
 
-def capture_anew() -> None:
-    """Let every `optimize` of this process and of those it starts capture: no folder of captures that a shell names."""
-    os.environ.pop(CACHE_DIR, None)
-
-
 def argument_parser(
     description: str | None, quick: str = "tiny sizes: everything runs, no time means anything"
 ) -> argparse.ArgumentParser:
     """Return a parser of what every benchmark takes: `--quick`, for the tests, and `--out`, the folder of the results.
 
+    From here on no captures come from a folder that the shell names, also in processes that the benchmark starts: what
+    is measured must not depend on that.
+
     Args:
         quick: what is less with `--quick`.
     """
+    os.environ.pop(CACHE_DIR, None)
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import BATCH, CLASSES, QUICK, Inputs, Shape, Spread, build_model, capture_anew, read_arguments
+from common import BATCH, CLASSES, QUICK, Inputs, Shape, Spread, build_model, read_arguments
 from results import Check, Column, Result
 
 import fouriercache as fc
@@ -160,7 +160,6 @@ def measure_memory_apart(*, quick: bool) -> dict[str, float]:
 
 def main() -> None:
     asked = read_arguments(__doc__)
-    capture_anew()
     width, depths, repeats = (QUICK, (2, 3), 1) if asked.quick else (XL2, DEPTHS, REPEATS)
     measure_depth(width, depths[0], 1)  # what torch does once in a process is not part of any depth
     rows = [row for layers in depths for row in measure_depth(width, layers, repeats)]

@@ -27,7 +27,7 @@ import fouriercache as fc  # noqa: E402
 
 _IMPORTED = time.perf_counter()
 
-from common import CLASSES, QUICK, Inputs, Shape, Spread, argument_parser, build_model, capture_anew  # noqa: E402
+from common import CLASSES, QUICK, Inputs, Shape, Spread, argument_parser, build_model  # noqa: E402
 from results import Check, Column, Result, Row  # noqa: E402
 
 XL2 = Shape(layers=28, heads=16, head_size=72, latent=32)
@@ -155,7 +155,6 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each start is measured")
     asked = parser.parse_args()
-    capture_anew()
     shape, rounds = (QUICK, 1) if asked.quick else (XL2, asked.rounds)
     result = Result(
         "start_up",

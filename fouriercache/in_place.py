@@ -34,8 +34,14 @@ class _Write:
     new: fx.Node
     views: tuple[fx.Node, ...]
     part: fx.Node
-    value: fx.Node
     copy: fx.Node
+
+    @property
+    def value(self) -> fx.Node:
+        """As the graph has it by now: it may have been written into, too."""
+        value = self.copy.args[1]
+        assert isinstance(value, fx.Node)  # seen by `_read`
+        return value
 
 
 def replace_writes(graph: fx.Graph) -> bool:
@@ -83,7 +89,7 @@ def _read(node: fx.Node) -> _Write | None:
     parts = [view for view in views if not _is_whole(view)]
     if current.target not in _NEW or len(parts) != 1 or not _are_alike(into, value):
         return None
-    return _Write(current, tuple(views), parts[0], value, node)
+    return _Write(current, tuple(views), parts[0], node)
 
 
 def _is_whole(view: fx.Node) -> bool:

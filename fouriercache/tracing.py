@@ -65,7 +65,7 @@ def trace_call(
             warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
             exported = torch.export.export(traced, (), fresh, dynamic_shapes=shapes, strict=False)
             out_spec = exported.call_spec.out_spec
-            if not _is_functional(exported):
+            if not _make_functional(exported):
                 exported = exported.run_decompositions({})  # which traces it all again
     _check_pure(model, exported)
     if answering is None:
@@ -73,8 +73,8 @@ def trace_call(
     return Traced(exported, out_spec.child(0), answering.told)
 
 
-def _is_functional(exported: torch.export.ExportedProgram) -> bool:
-    """Replace what can be replaced in the main graph, and say whether no graph writes into a tensor."""
+def _make_functional(exported: torch.export.ExportedProgram) -> bool:
+    """Replace writes in the main graph where that is plain; return whether no graph writes into a tensor any more."""
     module = exported.graph_module
     bodies = [part for part in module.modules() if isinstance(part, fx.GraphModule) and part is not module]
     if any(mutates(node) for body in bodies for node in body.graph.nodes) or not replace_writes(module.graph):

@@ -35,6 +35,13 @@ def overlapping(x: Tensor) -> tuple[Tensor, Tensor]:
     return out + 1, out
 
 
+def one_into_the_other(x: Tensor) -> Tensor:
+    out, first = torch.zeros_like(x), torch.zeros_like(x[:, :2])
+    first[..., 1:] = x[:, 2:, 1:]
+    out[:, :2] = first
+    return out
+
+
 def read_between(x: Tensor) -> Tensor:
     out = torch.zeros_like(x)
     out[:, :2] = x[:, 2:]
@@ -85,7 +92,14 @@ class Call(nn.Module):
 
 @pytest.mark.parametrize(
     ("function", "is_replaced"),
-    [(rotary, True), (rows, True), (overlapping, True), (broadcast, True), (of_another_dtype, True)]
+    [
+        (rotary, True),
+        (rows, True),
+        (overlapping, True),
+        (broadcast, True),
+        (one_into_the_other, True),
+        (of_another_dtype, True),
+    ]
     + [(f, False) for f in (read_between, viewed_before, of_an_own_product, added)],
     ids=lambda value: getattr(value, "__name__", ""),
 )

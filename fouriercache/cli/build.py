@@ -80,6 +80,6 @@ def optimize_example(
             example.model, method, num_steps=steps, example_inputs=example.inputs, grid=example.grid,
             cache_dir=cache_dir,
         )  # fmt: skip
-    if fast.captured[0].capture.is_from_disk:
+    if fast.report.is_from_disk:
         say(f"The capture of {spec} comes from {cache_dir}")
     return fast

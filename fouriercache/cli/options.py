@@ -10,6 +10,7 @@ import typer
 from fouriercache.methods import SITES
 from fouriercache.models.demo import GUIDANCE
 from fouriercache.models.examples import SPECS
+from fouriercache.optimize import CACHE_DIR
 from fouriercache.presets import PRESETS
 
 MOST_STEPS = 1000
@@ -35,7 +36,11 @@ MethodName = Annotated[str, typer.Option("--method", help=f"A preset: {', '.join
 SiteName = Annotated[str | None, typer.Option("--site", help=f"Where values are replaced: {', '.join(SITES)}.")]
 CacheDir = Annotated[
     Path | None,
-    typer.Option("--cache-dir", help="Keep captures in this folder, and look there first; made if it is not there."),
+    typer.Option(
+        "--cache-dir",
+        envvar=CACHE_DIR,
+        help="Keep captures in this folder, and look there first; made if it is not there.",
+    ),
 ]
 Order = Annotated[int | None, typer.Option(help="The method's order, if it has one.")]
 Interval = Annotated[int | None, typer.Option(help="The method's interval; its own default if not given.")]

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy
@@ -134,7 +135,8 @@ def _key_of(model: nn.Module, call: Call, asked: Sequence[object], modules: Coll
     return walk.digest()
 
 
-def _own_sources() -> list[str]:
+@cache
+def _own_sources() -> tuple[str, ...]:
     """Return the texts of our own files that decide what a capture is."""
     package = Path(__file__).parents[1]
-    return [path.read_text() for pattern in _SOURCES for path in sorted(package.glob(pattern))]
+    return tuple(path.read_text() for pattern in _SOURCES for path in sorted(package.glob(pattern)))

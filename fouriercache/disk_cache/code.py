@@ -254,15 +254,8 @@ def _texts_in(code: CodeType) -> Iterator[str]:
 
 def _imports_in(code: CodeType) -> Iterator[str]:
     """Yield the names of the modules that code imports."""
-    extended = 0
-    for position in range(0, len(code.co_code), 2):
-        operation, argument = code.co_code[position : position + 2]
-        if operation == dis.EXTENDED_ARG:
-            extended = (extended | argument) << 8
-            continue
-        if operation == dis.opmap["IMPORT_NAME"]:
-            yield code.co_names[extended | argument]
-        extended = 0
+    if dis.opmap["IMPORT_NAME"] in code.co_code[::2]:  # few functions import, and to take code apart is slow
+        yield from (str(step.argval) for step in dis.get_instructions(code) if step.opname == "IMPORT_NAME")
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _imports_in(constant)
