@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from fouriercache import cli
 from fouriercache.cli.written import method_from_text
 from fouriercache.errors import GoldenError, MethodError
+from fouriercache.optimize import CACHE_DIR
 from fouriercache.passes import pipeline
 from fouriercache.passes.remove_dead import RemoveDead
 from fouriercache.presets import PRESETS
@@ -51,6 +52,18 @@ def test_optimize_promises_nothing_of_steps_that_are_decided_as_they_run():
     result = run("optimize", TINY, "--method", "TeaCache", "--steps", "8")
     assert result.exit_code == 0
     assert "Computed steps: decided as the 8 steps run" in result.stdout
+
+
+def test_a_capture_from_disk_is_said_with_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "captures"
+    said = f"The capture of {TINY} comes from {folder}".replace(" ", "")
+    words = ("optimize", TINY, "--steps", "8")
+    first = run(*words, "--cache-dir", str(folder))
+    assert first.exit_code == 0
+    assert "comesfrom" not in "".join(first.stderr.split())
+    assert said in "".join(run(*words, "--cache-dir", str(folder)).stderr.split())
+    monkeypatch.setenv(CACHE_DIR, str(folder))
+    assert said in "".join(run(*words).stderr.split())
 
 
 def test_check_holds_what_optimize_wrote(golden: Path):
