@@ -88,7 +88,7 @@ def find(lab: Lab) -> Finding:
             f"{best.to_plain} times that of {_control_of(best)}." + ("" if closest is None else _said_of(closest))
         ),
         tables=[_table(bands), _table_of_boxes(encoded, boxes), check_kernels()],
-        notes=[_note(videos)],
+        notes=[about_videos(videos)],
     )
 
 
@@ -201,15 +201,16 @@ def _table_of_boxes(encoded: list[_Encoded], boxes: list[_Pair]) -> Table:
     )
 
 
-def _note(lab: Lab) -> str:
+def about_videos(lab: Lab) -> str:
+    """Say what was measured on the video model, and how good its samples are."""
     images, model, frames = lab.held_out, lab.model, lab.subject.shape[1:]
     patch: tuple[int, ...] = model.config.patch_size  # type: ignore[union-attr,assignment]  # diffusers' own attribute
     grid = " x ".join(str(size // step) for size, step in zip(frames, patch, strict=True))
     metrics = json.loads((lab.subject.folder / "metrics.json").read_text())
     return (
         f"Measured on {images.count} held-out videos, each of {len(images.classes)} classes with each of "
-        f"{len(images.seeds)} noise seeds, {lab.steps} Euler steps, guidance {images.guidance:g}, {grid} tokens; fits "
-        f"saw {len(lab.subject.calibration.classes)} of the classes and another seed. The model is small and briefly "
-        f"trained: its judge recognises the class in {metrics['samples']['accuracy']:.1%} of its samples, and in "
-        f"{metrics['real']['accuracy']:.1%} of real videos."
+        f"{len(images.seeds)} noise seeds, {lab.steps} Euler steps, guidance {images.guidance:g}, {grid} tokens; "
+        f"calibration saw {len(lab.subject.calibration.classes)} of the classes and another seed. The model is small "
+        f"and briefly trained: its judge recognises the class in {metrics['samples']['accuracy']:.1%} of its samples, "
+        f"and in {metrics['real']['accuracy']:.1%} of real videos."
     )

@@ -12,7 +12,7 @@ from fouriercache.indicators import Indicator
 from fouriercache.predictors import Predictor
 
 from .finding import Finding, Table, judge
-from .ingredients import calibrated_polynomial, calibrated_table, noise_of_demo, write_whole
+from .ingredients import calibrated_polynomial, calibrated_table, write_whole
 from .lab import Lab, Trial, uniform
 from .pairs import Ratio, paired_ratio
 from .thresholds import tuned
@@ -37,7 +37,7 @@ def find(lab: Lab) -> Finding:
     triggers: tuple[tuple[str, bool, Indicator, fc.Polynomial], ...] = (
         ("modulated input, bare", False, fc.Modulated(), same),
         (POLYNOMIAL, False, fc.Modulated(), calibrated_polynomial(lab)),
-        (SEA, True, fc.Filtered(2.0, noise_of_demo()), same),
+        (SEA, True, fc.Filtered(2.0, lab.subject.noise()), same),
         ("modulated input, low band", True, fc.BandLimited(0.25), same),
     )
     rows = []
@@ -140,12 +140,15 @@ def _table(rows: list[_Row]) -> Table:
     bare = {row.predictor: row for row in reversed(rows) if row.is_adaptive}
     return Table(
         "Stack sites. Ratio: error over that of the bare trigger with the same predictor.",
-        ("trigger", "drives", "computed", "error", "ratio to bare"),
+        ("trigger", "drives", "computed", "error", "ratio to bare", "cache, KiB"),
         tuple(
-            (row.trigger, row.predictor, row.trial.computed, row.trial.mean, _ratio(row, bare[row.predictor]))
+            (
+                *(row.trigger, row.predictor, row.trial.computed, row.trial.mean),
+                *(_ratio(row, bare[row.predictor]), row.trial.cache_bytes / 1024),
+            )
             for row in rows
         ),
-        {"computed": ".1f", "error": ".4f", "ratio to bare": ".3f"},
+        {"computed": ".1f", "error": ".4f", "ratio to bare": ".3f", "cache, KiB": ".0f"},
     )
 
 

@@ -1,196 +1,193 @@
-"""H8: a noise characterisation of the latents tells the filter, and which steps to compute."""
+"""H8: the noise of the latents tells the filter, and which steps to compute."""
 
 from __future__ import annotations
 
-import json
-import math
-
-import torch
-from torch import Tensor
+from dataclasses import dataclass
 
 import fouriercache as fc
-from fouriercache.models import demo
+from fouriercache.indicators import Indicator
+from fouriercache.predictors import Predictor
 
-from .finding import Finding, Picture, Table, judge
+from .finding import Finding, Picture, Table, Verdict
+from .h5_video import about_videos
 from .h7_spectral_difference import COMPUTED, adaptive
-from .ingredients import noise_of_demo, write_whole
-from .lab import Lab, uniform
-from .pairs import paired_ratio
-from .subjects import CALIBRATION
+from .lab import Lab, Trial, uniform
+from .latent_spectra import LatentSpectra, fit_exponent, measure_spectra, radial_spectrum
+from .pairs import Ratio, paired_ratio
+from .subjects import VIDEO_MODEL, VIDEOS
 
-_SHOWN = (0, 10, 20, 30, 40, 48)
+
+@dataclass(frozen=True)
+class _Use:
+    """Something made of the measured spectra, its control, and the same with no spectrum at all.
+
+    All compute as many steps. `control` and `plain` are one and the same where the control knows of no spectrum.
+    """
+
+    words: str
+    control_words: str
+    plain_words: str
+    drives: str
+    trial: Trial
+    control: Trial
+    plain: Trial
+
+    @property
+    def ratio(self) -> Ratio:
+        """Its error over that of its control."""
+        return paired_ratio(self.trial.errors, self.control.errors)
+
+    @property
+    def to_plain(self) -> Ratio:
+        """Its error over that of the same with no spectrum."""
+        return paired_ratio(self.trial.errors, self.plain.errors)
+
+    @property
+    def helps(self) -> bool:
+        """Whether it is surely better than its control and than no spectrum."""
+        return self.ratio.is_smaller and self.to_plain.is_smaller
+
+
+@dataclass(frozen=True)
+class _Study:
+    """One model: what was measured of its latents, and the uses of that.
+
+    Attributes:
+        kind: "DDPM" or "flow". samples: "images" or "videos". fixed: exponent of the published filter for them.
+    """
+
+    kind: str
+    samples: str
+    fixed: float
+    spectra: LatentSpectra
+    uses: list[_Use]
 
 
 def find(lab: Lab) -> Finding:
-    """Measure the spectra of images and latents, fit the exponent, use it for the filter and for choosing steps."""
-    frequencies, power = image_spectrum(lab.uncached(CALIBRATION))
-    beta = round(fit_exponent(frequencies, power), 3)
-    measured = latent_spectra(lab)
-    rows, duels = [], []
-    signal_steps = fc.Table(steps_by_signal(power, lab.steps, COMPUTED))
-    for words, predictor in (("reuse", fc.Reuse()), ("Newton(2)", fc.Newton(2))):
-        trials = {}
-        for name, exponent in (("filter of fixed exponent 2", 2.0), (f"filter of measured exponent {beta}", beta)):
-            indicator = fc.Filtered(exponent, noise_of_demo())
-            trials[name] = adaptive(lab, indicator, fc.Polynomial((1.0, 0.0)), predictor)
-        for name, table in (
-            ("even steps", fc.Table(uniform(lab.steps, COMPUTED))),
-            ("steps even in resolved signal", signal_steps),
-        ):
-            trials[name] = lab.measure(fc.Method("H8", "stack", table, predictor))
-        names = list(trials)
-        for control, name in ((names[0], names[1]), (names[2], names[3])):
-            ratio = paired_ratio(trials[name].errors, trials[control].errors)
-            duels.append((ratio, name, control, words))
-            rows += [
-                (control, words, trials[control].computed, trials[control].mean, None),
-                (name, words, trials[name].computed, trials[name].mean, ratio),
-            ]
-    best, name, control, words = min(duels, key=lambda duel: duel[0].mean)
-    off = max(abs(value - 1) for row in _over_model(measured, power, lab.steps) for value in row)
+    """Measure spectra of samples and latents of a DDPM and of a flow model; use them for filter and computed steps."""
+    videos = lab.beside(VIDEO_MODEL, VIDEOS)
+    studies = [_study(lab, "DDPM", "images", 2.0), _study(videos, "flow", "videos", 3.0)]
     return Finding(
         name="H8",
         claim="the noise of the latents tells the filter, and which steps to compute",
-        built="`Filtered(beta, noise)` with a measured exponent; a step table even in the share of signal resolved",
-        verdict=judge(best, is_default=False),
-        decided_by=(
-            f"Best use: {name} has {best} times the error of {control} (driving {words}); "
-            f"{sum(ratio.is_larger for ratio, *_ in duels)} of {len(duels)} uses are surely worse than their controls. "
-            f"Images have the exponent {beta:.2f}, where the fixed filter takes 2. Open for flow models: none is "
-            "shipped."
-        ),
-        tables=[
-            Table(
-                "At equal computed steps, stack sites. Ratio: to the row above.",
-                ("steps chosen by", "drives", "computed", "error", "ratio"),
-                tuple(rows),
-                {"computed": ".1f", "error": ".4f", "ratio": ".3f"},
-            ),
-            _spectrum_table(frequencies, power, lab.steps),
-            _latent_table(frequencies, measured, power, lab.steps),
-        ],
-        pictures=[
-            Picture(
-                "h8_latent_power.png",
-                "Power of the latents by frequency, while they are denoised",
-                "cycles a pixel",
-                "power (white noise: 1)",
-                tuple((f"after step {step}", frequencies, measured[step]) for step in _SHOWN if step < lab.steps),
-                is_logarithmic=True,
-            )
-        ],
+        built="`Filtered(beta, noise)` with a measured exponent, `DDPM` and `Flow` noise levels; a step table even in "
+        "the share of signal resolved",
+        verdict=_verdict([use for study in studies for use in study.uses]),
+        decided_by=" ".join(map(_said_of, studies)),
+        tables=[table for study in studies for table in _tables(study)],
+        pictures=[_picture(study) for study in studies],
         notes=[
-            "The shipped model is of DDPM type: a latent is `a image + b noise` with a^2 + b^2 = 1. At a step, "
-            f"`a^2 S + b^2` with the final images' power S is off from the latents' measured power by at most "
-            f"{off:.0%} in any band and step shown: what the model has not settled yet is missing from S. `Flow()` "
-            "has the levels of flow models; its use is open until it is measured on one."
+            "A use helps if it is surely better than its control and than the same with no spectrum: the bare trigger, "
+            "or even steps. The fixed filter is SeaCache's, with the exponent that it takes for images or for videos.",
+            *(_note(study) for study in studies),
+            _note_on_axes(videos, studies[1]),
+            about_videos(videos),
         ],
     )
 
 
-def latent_spectra(lab: Lab) -> list[list[float]]:
-    """Power of the uncached latents after each step, by the bands of `image_spectrum`."""
-    path = lab.folder / f"latents {lab.steps}.json"
-    if not path.is_file():
-        lab.begin("  spectra of the latents")
-        found: list[list[float]] = []
-        ((labels, noise),) = CALIBRATION.batches()
-        demo.sample(
-            lab.model,
-            demo.load_demo_scheduler(),
-            labels,
-            noise,
-            num_steps=lab.steps,
-            guidance=CALIBRATION.guidance,
-            on_step=lambda _, images: found.append(image_spectrum(images)[1]),
-        )
-        write_whole(path, json.dumps(found))
-    known: list[list[float]] = json.loads(path.read_text())
-    return known
+def _study(lab: Lab, kind: str, samples: str, fixed: float) -> _Study:
+    """Every use on one model."""
+    spectra = measure_spectra(lab)
+    driven: tuple[tuple[str, Predictor], ...] = (("reuse", fc.Reuse()), ("Newton(2)", fc.Newton(2)))
+    uses = [use for drives, predictor in driven for use in _uses(lab, spectra, fixed, drives, predictor)]
+    return _Study(kind, samples, fixed, spectra, uses)
 
 
-def image_spectrum(images: Tensor) -> tuple[list[float], list[float]]:
-    """Mean power of each band of radial frequencies, of images float32 [n, 3, h, w]; white noise of variance 1 has 1.
+def _uses(lab: Lab, spectra: LatentSpectra, fixed: float, drives: str, predictor: Predictor) -> list[_Use]:
+    """The filter and the step table, driving one predictor; every trigger computes as many steps as the tables."""
+    beta = round(spectra.exponent, 3)
 
-    Returns:
-        Mean frequency of each band, in cycles a pixel, and its power; the constant part is left out.
-    """
-    size = images.shape[-1]
-    power = torch.fft.fft2(images.double(), norm="ortho").abs().square().mean((0, 1))
-    axis = torch.fft.fftfreq(size, dtype=torch.float64)
-    radius = (axis[:, None].square() + axis.square()).sqrt()
-    bands = [(radius >= k / size - 0.5 / size) & (radius < k / size + 0.5 / size) for k in range(1, size // 2 + 1)]
-    return [float(radius[band].mean()) for band in bands], [float(power[band].mean()) for band in bands]
+    def trigger(indicator: Indicator) -> Trial:
+        return adaptive(lab, indicator, fc.Polynomial((1.0, 0.0)), predictor)
 
+    def table(steps: tuple[int, ...]) -> Trial:
+        return lab.measure(fc.Method("H8", "stack", fc.Table(steps), predictor))
 
-def fit_exponent(frequencies: list[float], power: list[float]) -> float:
-    """Least squares of `log power = c - beta log frequency`; returns beta."""
-    x = torch.tensor([math.log(f) for f in frequencies], dtype=torch.float64)
-    y = torch.tensor([math.log(p) for p in power], dtype=torch.float64)
-    return -float(((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum())
-
-
-def signal_levels(steps: int) -> list[float]:
-    """alpha_bar of the latents that enter each step."""
-    scheduler = demo.load_demo_scheduler()
-    scheduler.set_timesteps(steps)
-    return [float(scheduler.alphas_cumprod[timestep]) for timestep in scheduler.timesteps.tolist()]
-
-
-def signal_shares(power: list[float], steps: int) -> list[list[float]]:
-    """At each step, the share of signal in each band of the latent: `a^2 S / (a^2 S + b^2)`, a^2 = 1 - b^2 = alpha_bar.
-
-    The Wiener filter's response (SeaCache, arXiv 2602.18993), with the measured power S.
-    """
-    return [[alpha * s / (alpha * s + 1 - alpha) for s in power] for alpha in signal_levels(steps)]
-
-
-def steps_by_signal(power: list[float], steps: int, computed: int) -> tuple[int, ...]:
-    """`computed` of `steps` steps, the first and the last among them, between which equal amounts of signal come up."""
-    resolved = [sum(shares) / len(shares) for shares in signal_shares(power, steps)]
-    first, last = resolved[0], resolved[-1]
-    found = [0]
-    for k in range(1, computed):
-        wanted = first + (last - first) * k / (computed - 1)
-        near = min(range(steps), key=lambda step: abs(resolved[step] - wanted))
-        found.append(min(max(near, found[-1] + 1), steps - computed + k))
-    return tuple(found)
-
-
-def _over_model(measured: list[list[float]], power: list[float], steps: int) -> list[list[float]]:
-    """Measured power of the latents over `alpha_bar S + 1 - alpha_bar`, at the steps shown but the last."""
-    alphas = signal_levels(steps)
+    bare = trigger(fc.Modulated())
+    published, own = (trigger(fc.Filtered(exponent, lab.subject.noise())) for exponent in (fixed, beta))
+    even, by_signal = table(uniform(lab.steps, COMPUTED)), table(spectra.steps_by_signal(COMPUTED))
+    names = f"filter of measured exponent {beta}", f"filter of fixed exponent {fixed:g}", "no filter"
     return [
-        [found / (alphas[step + 1] * s + 1 - alphas[step + 1]) for found, s in zip(measured[step], power, strict=True)]
-        for step in _SHOWN
-        if step + 1 < steps
+        _Use(*names, drives, own, published, bare),
+        _Use("steps even in resolved signal", "even steps", "even steps", drives, by_signal, even, even),
     ]
 
 
-def _picks(power: list[float]) -> range:
-    return range(0, len(power), max(1, len(power) // 6))
+def _verdict(uses: list[_Use]) -> Verdict:
+    return "optional" if any(use.helps for use in uses) else "refuted"
 
 
-def _spectrum_table(frequencies: list[float], power: list[float], steps: int) -> Table:
-    shares = signal_shares(power, steps)
-    shown = [step for step in _SHOWN if step < steps]
-    headings = tuple(f"step {step}" for step in shown)
-    rows = tuple((frequencies[k], power[k], *(shares[step][k] for step in shown)) for k in _picks(power))
-    return Table(
-        "Power of the uncached calibration images by frequency (cycles a pixel; white noise of variance 1 has 1), and "
-        "the share of it in the latent's power at some steps.",
-        ("frequency", "power", *headings),
-        rows,
-        {"frequency": ".3f", "power": ".3f"} | dict.fromkeys(headings, ".2f"),
+def _said_of(study: _Study) -> str:
+    """The verdict on one model, and what decided it."""
+    uses = study.uses
+    best = min(uses, key=lambda use: (not use.helps, use.ratio.mean))
+    to_plain = "" if best.plain is best.control else f", and {best.to_plain} times that of {best.plain_words}"
+    return (
+        f"On the {study.kind} model ({study.samples}) {_verdict(uses)}: best use, {best.words} (driving "
+        f"{best.drives}), has {best.ratio} times the error of {best.control_words}{to_plain}; "
+        f"{sum(use.ratio.is_smaller for use in uses)} of {len(uses)} uses are surely better than their controls, "
+        f"{sum(use.ratio.is_larger for use in uses)} surely worse, {sum(use.helps for use in uses)} surely better than "
+        f"control and no spectrum. Power falls with the exponent {study.spectra.exponent:.2f}, where the fixed filter "
+        f"takes {study.fixed:g}."
     )
 
 
-def _latent_table(frequencies: list[float], measured: list[list[float]], power: list[float], steps: int) -> Table:
-    over = _over_model(measured, power, steps)
-    headings = tuple(f"after step {step}" for step in _SHOWN if step + 1 < steps)
-    return Table(
-        "Measured power of the latents over the model `a^2 S + b^2`, S the power of the final images.",
-        ("frequency", *headings),
-        tuple((frequencies[k], *(row[k] for row in over)) for k in _picks(power)),
-        {"frequency": ".3f"} | dict.fromkeys(headings, ".2f"),
+def _tables(study: _Study) -> list[Table]:
+    rows = []
+    for use in study.uses:
+        trials: list[tuple[str, Trial, Ratio | None]] = [(use.plain_words, use.plain, None)]
+        if use.plain is not use.control:
+            trials.append((use.control_words, use.control, paired_ratio(use.control.errors, use.plain.errors)))
+        trials.append((use.words, use.trial, use.ratio))
+        rows += [(w, use.drives, t.computed, t.mean, ratio, t.cache_bytes / 1024) for w, t, ratio in trials]
+    name = f"{study.kind} model ({study.samples})"
+    uses = Table(
+        f"{name}: at equal computed steps, stack sites. Ratio: to the row above.",
+        ("steps chosen by", "drives", "computed", "error", "ratio", "cache, KiB"),
+        tuple(rows),
+        {"computed": ".1f", "error": ".4f", "ratio": ".3f", "cache, KiB": ".0f"},
+    )
+    unit = "pixel" if study.samples == "images" else "pixel and frame, radial in three dimensions"
+    signal = study.spectra.table(
+        f"{name}: power S of the uncached calibration {study.samples} by frequency (cycles a {unit}; white noise of "
+        "variance 1 has 1), and the share of it in the latent's power at some steps, `a^2 S / (a^2 S + b^2)`."
+    )
+    latents = study.spectra.table_over_model(
+        f"{name}: measured power of the latents over `a^2 S + b^2`, S the power of the final {study.samples}."
+    )
+    return [uses, signal, latents]
+
+
+def _picture(study: _Study) -> Picture:
+    spectra = study.spectra
+    return Picture(
+        f"h8_latent_power_{study.kind.lower()}.png",
+        f"Power of the latents by frequency, while they are denoised: {study.kind} model, {study.samples}",
+        "cycles a pixel" if study.samples == "images" else "cycles a pixel and frame",
+        "power (white noise: 1)",
+        tuple((f"after step {step}", spectra.frequencies, spectra.latents[step]) for step in spectra.shown),
+        is_logarithmic=True,
+    )
+
+
+def _note(study: _Study) -> str:
+    """How well `a^2 S + b^2` describes the latents of this model."""
+    form = {"DDPM": "a^2 + b^2 = 1", "flow": "a + b = 1, b the noise level of the step"}[study.kind]
+    return (
+        f"Latents of the {study.kind} model are `a sample + b noise` with {form}. `a^2 S + b^2` with the final "
+        f"{study.samples}' power S is off from the latents' measured power by at most "
+        f"{study.spectra.largest_error:.0%} in any band after the steps shown."
+    )
+
+
+def _note_on_axes(lab: Lab, study: _Study) -> str:
+    """The exponent of space alone and of time alone, which one exponent for three dimensions cannot tell apart."""
+    videos = lab.uncached(lab.subject.calibration)
+    n, channels, frames, height, width = videos.shape
+    space = radial_spectrum(videos.transpose(1, 2).reshape(n * frames, channels, height, width))
+    time = radial_spectrum(videos.movedim(2, -1).reshape(n, channels * height * width, frames))
+    return (
+        f"The exponent of the videos, {study.spectra.exponent:.2f}, is of frequencies in space and time together; "
+        f"within frames alone it is {fit_exponent(*space):.2f}, along time alone {fit_exponent(*time):.2f}."
     )

@@ -31,11 +31,6 @@ def calibrated_table(computed: int, steps: int) -> tuple[int, ...]:
     return tuple(sorted({round(step * (steps - 1) / 49) for step in table}))
 
 
-def noise_of_demo() -> fc.DDPM:
-    """What a timestep of the shipped model means."""
-    return fc.DDPM(tuple(demo.load_demo_scheduler().alphas_cumprod.double().tolist()))
-
-
 def calibrated_polynomial(lab: Lab) -> fc.Polynomial:
     """TeaCache's polynomial, fitted to this model and sampler. Outside the fitted range it takes the nearest end."""
     path = lab.folder / f"polynomial {lab.steps}.safetensors"

@@ -203,7 +203,7 @@ class Lab:
         return ", ".join(sorted(commits))
 
     def _sample(self, module: Any, labels: Tensor, noise: Tensor, images: Images) -> Tensor:
-        return self.subject.sample(module, labels, noise, self.steps, images.guidance)
+        return self.subject.sample(module, labels, noise, self.steps, images.guidance, None)
 
     def _key(self, what: str, images: Images) -> str:
         words = json.dumps([what, asdict(images), self.steps, self._weights, torch.__version__])

@@ -25,6 +25,8 @@ SMALLEST_SHARE = 1 / 16
 """The bar: largest allowed cache over TaylorSeer's."""
 ORDERS = (1, 2, 3, 4)
 GUIDANCE = (1.0, 2.5, 4.0)
+TABLE, FITTED, BANDS = "calibrated step table: Tuned", "scalars fitted, no bands", "scalars fitted in 4 spatial bands"
+"""Rows of the table of what each part gives: each to the row before it, the first of them to even steps."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +153,9 @@ def _rungs(lab: Lab, contest: Contest) -> list[tuple[str, fc.Method]]:
         ("one stack site", published.with_(site="stack")),
         ("even steps, the last one among them", published.with_(site="stack", schedule=even)),
         ("true positions: Newton(2)", fc.Tuned(schedule=even)),
-        ("calibrated step table: Tuned", contest.own),
+        (TABLE, contest.own),
     ]
-    for words, edges in (("scalars fitted, no bands", ()), ("scalars fitted in 4 spatial bands", EDGES)):
+    for words, edges in ((FITTED, ()), (BANDS, EDGES)):
         rungs.append((words, contest.own.with_(predictor=fitted_scalars(lab, "stack", table, edges))))
     return rungs
 

@@ -15,6 +15,7 @@ from results import provenance
 
 from .finding import Finding, Picture, Table
 from .lab import Lab
+from .own_method import BANDS, FITTED, TABLE
 from .pairs import Ratio
 from .pictures import draw_pictures
 from .subjects import CALIBRATION
@@ -59,7 +60,7 @@ def write_page(docs: Path, found: Found, lab: Lab) -> None:
         tuple((f.name, f.claim, f.verdict, f.decided_by) for f in findings),
     )
     facts = "\n".join(f"- {key}: {value}" for key, value in _facts(found).items())
-    parts = [WRITTEN, "# The evidence", _about(lab), "## Verdicts", verdicts.markdown()]
+    parts = [WRITTEN, "# The evidence", _about(lab), *_before_fourier(findings), "## Verdicts", verdicts.markdown()]
     parts += [finding.markdown() for finding in findings]
     if presets is not None:
         parts += ["## Every preset", presets.markdown()]
@@ -135,8 +136,26 @@ def _about(lab: Lab) -> str:
         f"{len(CALIBRATION.classes)} of the classes, and other seeds). Ratios are geometric means over pairs of "
         "images, with 95 % confidence intervals by Student's t; *surely* means that the whole interval lies on one "
         "side of 1. One small model in pixel space, and "
-        "for H5 one small video model, whose samples its section names: expect signs, not sizes, to carry over."
+        "for H5 and half of H8 one small video model, whose samples their sections name: expect signs, not sizes, to "
+        "carry over."
     )
+
+
+def _before_fourier(findings: Sequence[Finding]) -> list[str]:
+    """What calibration alone gives, and what Fourier adds to it: rows of the own method's table of parts, in words."""
+    tables = [table for finding in findings for table in finding.tables if "ratio to above" in table.headings]
+    rows = [row for table in tables for row in table.rows]
+    lines = []
+    for computed in dict.fromkeys(row[0] for row in rows):
+        by_part = {row[1]: row for row in rows if row[0] == computed}
+        (_, _, error, step, _), fitted, bands = by_part[TABLE], by_part[FITTED][3], by_part[BANDS][3]
+        lines.append(
+            f"- At {computed} computed steps the calibrated step table has {step} times the error of as many even "
+            f"steps, and leaves {error:.4f}. Scalars fitted on top of it have {fitted} times that error. Fitted in "
+            f"four spatial bands, the only part with a transform, they have {bands} times the error without bands."
+        )
+    about = "Calibration alone comes first: the library's own method without and with a Fourier transform in it."
+    return ["## What calibration alone gives, and what Fourier adds", about, "\n".join(lines)] if lines else []
 
 
 def _finding(known: dict[str, Any]) -> Finding:

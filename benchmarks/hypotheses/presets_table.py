@@ -19,7 +19,7 @@ from fouriercache.report.sampling import Request, SamplingLoop, take_turns
 
 from .finding import Table
 from .h3_prediction import COMPUTED
-from .ingredients import calibrated_polynomial, calibrated_table, noise_of_demo, write_whole
+from .ingredients import calibrated_polynomial, calibrated_table, write_whole
 from .lab import Lab
 from .thresholds import tuned
 
@@ -43,7 +43,7 @@ class Setting:
 
 def settings_of(lab: Lab) -> list[Setting]:
     """Every preset, with the options at which it computes about as many steps as the others."""
-    noise, polynomial = noise_of_demo(), calibrated_polynomial(lab)
+    noise, polynomial = lab.subject.noise(), calibrated_polynomial(lab)
 
     def teacache(threshold: float) -> fc.Method:
         return fc.TeaCache(threshold, polynomial)

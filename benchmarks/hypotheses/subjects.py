@@ -11,7 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import fouriercache as fc
+from fouriercache.indicators.noise import Noise
 from fouriercache.models import demo, demo_video
+from fouriercache.models.shipped import OnStep
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,15 @@ class Subject:
     """A shipped model and its sampler.
 
     Attributes:
-        sample: takes module, labels, noise, steps and guidance, and returns the samples. shape: of one sample.
-        folder: where its manifest lies. calibration: what methods are fitted on.
+        load_scheduler: the one that `sample` uses; its timesteps are not set. noise: what a timestep of it means.
+        sample: takes module, labels, noise, steps, guidance and what is called after each step, and returns the
+            samples. shape: of one sample. folder: where its manifest lies. calibration: what methods are fitted on.
     """
 
     load_model: Callable[[], nn.Module]
-    sample: Callable[[Any, Tensor, Tensor, int, float], Tensor]
+    load_scheduler: Callable[[], Any]
+    noise: Callable[[], Noise]
+    sample: Callable[[Any, Tensor, Tensor, int, float, OnStep | None], Tensor]
     shape: tuple[int, ...]
     folder: Path
     calibration: Images
@@ -72,17 +78,47 @@ class Subject:
         found: dict[str, str] = json.loads((self.folder / "manifest.json").read_text())["files"]
         return found
 
+    def levels(self, steps: int) -> list[tuple[float, float]]:
+        """Signal and noise in the latents that enter each of `steps` steps."""
+        scheduler, noise = self.load_scheduler(), self.noise()
+        scheduler.set_timesteps(steps)
+        return [noise.levels(timestep) for timestep in scheduler.timesteps.tolist()]
 
-def _sample_images(module: Any, labels: Tensor, noise: Tensor, steps: int, guidance: float) -> Tensor:
-    return demo.sample(module, demo.load_demo_scheduler(), labels, noise, num_steps=steps, guidance=guidance)
+
+def _noise_of_images() -> Noise:
+    return fc.DDPM(demo.load_demo_scheduler().alphas_cumprod.double().tolist())
 
 
-def _sample_videos(module: Any, labels: Tensor, noise: Tensor, steps: int, guidance: float) -> Tensor:
+def _sample_images(
+    module: Any, labels: Tensor, noise: Tensor, steps: int, guidance: float, on_step: OnStep | None = None
+) -> Tensor:
+    scheduler = demo.load_demo_scheduler()
+    return demo.sample(module, scheduler, labels, noise, num_steps=steps, guidance=guidance, on_step=on_step)
+
+
+def _sample_videos(
+    module: Any, labels: Tensor, noise: Tensor, steps: int, guidance: float, on_step: OnStep | None = None
+) -> Tensor:
     scheduler, embeddings = demo_video.load_video_scheduler(), demo_video.load_class_embeddings()
-    return demo_video.sample(module, scheduler, embeddings, labels, noise, num_steps=steps, guidance=guidance)
+    settings: dict[str, Any] = {"num_steps": steps, "guidance": guidance, "on_step": on_step}
+    return demo_video.sample(module, scheduler, embeddings, labels, noise, **settings)
 
 
-IMAGE_MODEL = Subject(demo.load_demo_model, _sample_images, demo.SHAPE, demo.FOLDER, CALIBRATION)
+IMAGE_MODEL = Subject(
+    load_model=demo.load_demo_model,
+    load_scheduler=demo.load_demo_scheduler,
+    noise=_noise_of_images,
+    sample=_sample_images,
+    shape=demo.SHAPE,
+    folder=demo.FOLDER,
+    calibration=CALIBRATION,
+)
 VIDEO_MODEL = Subject(
-    demo_video.load_video_model, _sample_videos, demo_video.SHAPE, demo_video.FOLDER, VIDEO_CALIBRATION
+    load_model=demo_video.load_video_model,
+    load_scheduler=demo_video.load_video_scheduler,
+    noise=lambda: fc.Flow(1000.0),  # the last of 50 timesteps is 1, which without a scale would be taken for pure noise
+    sample=_sample_videos,
+    shape=demo_video.SHAPE,
+    folder=demo_video.FOLDER,
+    calibration=VIDEO_CALIBRATION,
 )

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import fouriercache as fc
 
 from .lab import Lab
-from .subjects import CALIBRATION
 
 _ROUNDS = 4
 
@@ -24,7 +23,7 @@ def tuned(lab: Lab, build: Callable[[float], fc.Method], wanted: float, start: f
     tried: dict[float, float] = {}
 
     def count(threshold: float) -> float:
-        tried[threshold] = lab.measure(build(threshold), CALIBRATION).computed
+        tried[threshold] = lab.measure(build(threshold), lab.subject.calibration).computed
         return tried[threshold]
 
     low, high = 0.0, start
