@@ -106,12 +106,14 @@ def _uses(lab: Lab, spectra: LatentSpectra, fixed: float, drives: str, predictor
 
     bare = trigger(fc.Modulated())
     published, own = (trigger(fc.Filtered(exponent, lab.subject.noise())) for exponent in (fixed, beta))
-    even, by_signal = table(uniform(lab.steps, COMPUTED)), table(spectra.steps_by_signal(COMPUTED))
+    even = table(uniform(lab.steps, COMPUTED))
     names = f"filter of measured exponent {beta}", f"filter of fixed exponent {fixed:g}", "no filter"
-    return [
-        _Use(*names, drives, own, published, bare),
-        _Use("steps even in resolved signal", "even steps", "even steps", drives, by_signal, even, even),
-    ]
+    uses = [_Use(*names, drives, own, published, bare)]
+    for words, by_power in (("all bands alike", False), ("bands by their power", True)):
+        steps = spectra.steps_by_signal(COMPUTED, by_power=by_power)
+        names = f"steps even in resolved signal, {words}", "even steps", "even steps"
+        uses.append(_Use(*names, drives, table(steps), even, even))
+    return uses
 
 
 def _verdict(uses: list[_Use]) -> Verdict:
@@ -134,19 +136,24 @@ def _said_of(study: _Study) -> str:
 
 
 def _tables(study: _Study) -> list[Table]:
-    rows = []
+    rows: dict[tuple[str, str], tuple[object, ...]] = {}
     for use in study.uses:
-        trials: list[tuple[str, Trial, Ratio | None]] = [(use.plain_words, use.plain, None)]
-        if use.plain is not use.control:
-            trials.append((use.control_words, use.control, paired_ratio(use.control.errors, use.plain.errors)))
-        trials.append((use.words, use.trial, use.ratio))
-        rows += [(w, use.drives, t.computed, t.mean, ratio, t.cache_bytes / 1024) for w, t, ratio in trials]
-    name = f"{study.kind} model ({study.samples})"
+        to_plain = None if use.control is use.plain else paired_ratio(use.control.errors, use.plain.errors)
+        trials = [
+            (use.plain_words, use.plain, None, None),
+            (use.control_words, use.control, None, to_plain),
+            (use.words, use.trial, None if use.control is use.plain else use.ratio, use.to_plain),
+        ]
+        for words, trial, fixed, plain in trials:
+            row = (words, use.drives, trial.computed, trial.mean, fixed, plain, trial.cache_bytes / 1024)
+            rows.setdefault((words, use.drives), row)
+    name = f"{study.kind[0].upper()}{study.kind[1:]} model ({study.samples})"
     uses = Table(
-        f"{name}: at equal computed steps, stack sites. Ratio: to the row above.",
-        ("steps chosen by", "drives", "computed", "error", "ratio", "cache, KiB"),
-        tuple(rows),
-        {"computed": ".1f", "error": ".4f", "ratio": ".3f", "cache, KiB": ".0f"},
+        f"{name}: at equal computed steps, stack sites. Ratios: to the fixed filter, and to the same with no spectrum, "
+        "which for a filter is the bare trigger, for a step table even steps.",
+        ("steps chosen by", "drives", "computed", "error", "to fixed", "to no spectrum", "cache, KiB"),
+        tuple(rows.values()),
+        {"computed": ".1f", "error": ".4f", "to fixed": ".3f", "to no spectrum": ".3f", "cache, KiB": ".0f"},
     )
     unit = "pixel" if study.samples == "images" else "pixel and frame, radial in three dimensions"
     signal = study.spectra.table(
@@ -189,5 +196,6 @@ def _note_on_axes(lab: Lab, study: _Study) -> str:
     time = radial_spectrum(videos.movedim(2, -1).reshape(n, channels * height * width, frames))
     return (
         f"The exponent of the videos, {study.spectra.exponent:.2f}, is of frequencies in space and time together; "
-        f"within frames alone it is {fit_exponent(*space):.2f}, along time alone {fit_exponent(*time):.2f}."
+        f"within frames alone it is {fit_exponent(*space):.2f}, along time alone {fit_exponent(*time):.2f}. The filter "
+        "takes one for all axes."
     )

@@ -59,10 +59,13 @@ class LatentSpectra:
         """The steps that tables and plots show."""
         return [step for step in _SHOWN if step + 1 < len(self.levels)]
 
-    def steps_by_signal(self, computed: int) -> tuple[int, ...]:
-        """`computed` steps, the first and the last among them, between which equal amounts of signal come up."""
-        steps = len(self.levels)
-        resolved = [sum(shares) / len(shares) for shares in self.shares]
+    def steps_by_signal(self, computed: int, *, by_power: bool = False) -> tuple[int, ...]:
+        """`computed` steps, the first and the last among them, between which equal amounts of signal come up.
+
+        An amount is the share of signal, mean over the bands: all alike, or each by its power in the samples.
+        """
+        steps, weights = len(self.levels), self.power if by_power else [1.0] * len(self.power)
+        resolved = [sum(w * s for w, s in zip(weights, row, strict=True)) / sum(weights) for row in self.shares]
         first, last = resolved[0], resolved[-1]
         found = [0]
         for k in range(1, computed):

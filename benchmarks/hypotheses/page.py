@@ -54,8 +54,8 @@ def write_page(docs: Path, found: Found, lab: Lab) -> None:
     draw_pictures(docs / "images" / "evidence", findings)
     verdicts = Table(
         "Adopted: part of the library's own method, or of how everything runs. Optional: helps against its control, "
-        "and is there to be switched on. Refuted: does not help against its control. Open: not decided by what was "
-        "measured.",
+        "and is there to be switched on. Refuted: does not help against its control, or only against one with a "
+        "transform and not against none. Open: not decided by what was measured.",
         ("", "hypothesis", "verdict", "decided by"),
         tuple((f.name, f.claim, f.verdict, f.decided_by) for f in findings),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,12 +14,12 @@ import torch
 from hypotheses.exchange import Exchange
 from hypotheses.finding import Finding, Picture, Table, judge
 from hypotheses.h7_spectral_difference import steps_by_change
-from hypotheses.lab import Lab, relative_errors, uniform
-from hypotheses.latent_spectra import LatentSpectra, fit_exponent, radial_spectrum
+from hypotheses.lab import Lab, Trial, relative_errors, uniform
+from hypotheses.own_guidance import _limit, _Row
 from hypotheses.own_method import BANDS, FITTED, TABLE, neighbours
 from hypotheses.page import Found, read_results, write_method_rows, write_page, write_results
 from hypotheses.pairs import Ratio, paired_ratio, t_95
-from hypotheses.subjects import CALIBRATION, IMAGE_MODEL, VIDEO_MODEL, Images
+from hypotheses.subjects import CALIBRATION, IMAGE_MODEL, Images
 from hypotheses.thresholds import tuned
 from hypotheses.video_kernels import check_kernels
 
@@ -146,62 +145,17 @@ def test_a_threshold_is_found_that_computes_as_many_steps():
         tuned(lab, lambda threshold: fc.TeaCache(threshold), 10)
 
 
+def test_the_limit_is_what_the_best_recipe_has_at_its_worse_end():
+    def row(weight: float, words: str, error: float) -> _Row:
+        return _Row(weight, words, *(Trial((size,), 7, 1, Path("none")) for size in (error, 1.0)))
+
+    said = _limit([row(1.5, "near", 0.25), row(1.5, "far", 0.5), row(4, "near", 0.75), row(4, "far", 0.375)])
+    assert "best over both ends (far) has 0.500" in said
+    assert "at guidance 1.5 near, 0.250; at guidance 4 far, 0.375" in said
+
+
 def test_neighbours_move_one_step_by_one_and_stay_a_table():
     assert neighbours((0, 1, 4), 5) == [(0, 2, 4), (0, 1, 3)]
-
-
-@pytest.mark.parametrize("shape", [(64, 3, 32, 32), (128, 3, 8, 24, 24)])
-def test_white_noise_has_power_1_at_every_frequency_and_no_exponent(shape: tuple[int, ...]):
-    frequencies, power = radial_spectrum(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
-    assert frequencies == sorted(frequencies)
-    assert frequencies[-1] < 0.5 + 0.5 / shape[-1]
-    assert power == pytest.approx([1.0] * len(power), abs=0.05)
-    assert fit_exponent(frequencies, power) == pytest.approx(0, abs=0.02)
-    assert fit_exponent(frequencies, [3 * f**-1.7 for f in frequencies]) == pytest.approx(1.7)
-
-
-def test_a_wave_in_time_has_its_power_where_its_frequency_is():
-    wave = torch.cos(torch.arange(8) * 2 * math.pi / 4).reshape(1, 1, 8, 1, 1).expand(1, 1, 8, 24, 24)
-    frequencies, power = radial_spectrum(wave)
-    loudest = max(range(len(power)), key=power.__getitem__)
-    assert abs(frequencies[loudest] - 0.25) < 0.5 / 24  # a period of four frames
-    assert sum(power) == pytest.approx(power[loudest])
-
-
-def test_spectra_tell_signal_from_noise():
-    levels = [(0.0, 1.0), (0.5, 0.5), (0.8, 0.6), (0.9, 0.1)]
-    power = [4.0, 1.0]
-    latents = [[a * a * s + b * b for s in power] for a, b in levels[1:]] + [power]
-    latents[1][0] *= 1.25  # after step 1, and tables show step 0 and every tenth
-    spectra = LatentSpectra([0.1, 0.2], power, latents, levels)
-    assert spectra.exponent == pytest.approx(2)
-    assert spectra.shares[0] == [0, 0]
-    assert spectra.shares[2] == pytest.approx([2.56 / 2.92, 0.64])
-    assert spectra.over_model(1) == pytest.approx([1.25, 1])
-    assert spectra.shown == [0]
-    assert spectra.largest_error == pytest.approx(0)
-
-
-def test_levels_of_the_shipped_models_go_from_noise_to_signal():
-    for subject in (IMAGE_MODEL, VIDEO_MODEL):
-        levels = subject.levels(50)
-        assert [a for a, _ in levels] == sorted(a for a, _ in levels)
-        assert levels[0][1] > 0.99
-        assert levels[-1][0] > 0.98
-    assert all(a + b == pytest.approx(1) for a, b in VIDEO_MODEL.levels(50))
-    assert all(a * a + b * b == pytest.approx(1) for a, b in IMAGE_MODEL.levels(50))
-
-
-def test_steps_by_signal_are_as_many_as_asked_for_and_rise():
-    spectra = LatentSpectra([], [4.0, 1.0, 0.1, 0.01], [], VIDEO_MODEL.levels(50))
-    for computed in (2, 7, 10, 49):
-        steps = spectra.steps_by_signal(computed)
-        assert len(set(steps)) == computed
-        assert list(steps) == sorted(steps)
-        assert (steps[0], steps[-1]) == (0, 49)
-    resolved = [sum(spectra.shares[step]) for step in spectra.steps_by_signal(5)]
-    gaps = [after - before for before, after in pairwise(resolved)]
-    assert max(gaps) - min(gaps) < 0.1 * sum(gaps)
 
 
 def test_steps_by_change_are_computed_where_it_comes_together():

@@ -1,4 +1,4 @@
-"""What is measured on videos: which truncations H5 compares and when 3-D is said to help; H8 on both models."""
+"""H5's own parts: which truncations are compared, and when 3-D is said to help."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
-from hypotheses import h5_video, h8_noise
+from hypotheses import h5_video
 from hypotheses.h5_video import _boxes, _Encoded
 from hypotheses.lab import Lab, Trial
-from hypotheses.latent_spectra import LatentSpectra
 from hypotheses.subjects import VIDEO_MODEL, VIDEOS, Images
 
 import fouriercache as fc
@@ -57,39 +55,6 @@ def test_3d_helps_if_it_beats_2d_and_does_not_lose_to_no_transform(
     finding = h5_video.find(lab)
     assert finding.verdict == verdict
     assert "surely better in 3-D" in finding.decided_by
-
-
-@pytest.mark.parametrize(
-    ("images", "videos", "bare", "verdict"),
-    [(0.5, 0.5, 2.0, "optional"), (1.2, 0.5, 2.0, "optional"), (0.5, 0.5, 0.1, "refuted"), (1.2, 1.2, 2.0, "refuted")],
-)
-def test_a_filter_helps_if_it_beats_the_fixed_one_and_no_filter(
-    monkeypatch: pytest.MonkeyPatch, images: float, videos: float, bare: float, verdict: str
-):
-    def adaptive(lab: Any, indicator: Any, *_: object) -> Trial:
-        exponent = getattr(indicator, "beta", None)
-        return trial(bare if exponent is None else 1.0 if exponent == lab.fixed else lab.error, 1)
-
-    def lab_of(fixed: float, error: float) -> Any:
-        noise = SimpleNamespace(noise=VIDEO_MODEL.noise, calibration=None)
-        clip = torch.randn(1, 3, 4, 6, 6, generator=torch.Generator().manual_seed(0))
-        return SimpleNamespace(
-            steps=50, subject=noise, fixed=fixed, error=error, measure=lambda _: trial(1.0, 1), uncached=lambda _: clip
-        )
-
-    lab = lab_of(2.0, images)
-    lab.beside = lambda *_: lab_of(3.0, videos)
-    spectra = LatentSpectra([0.1, 0.2], [5.0, 1.0], [[5.0, 1.0]] * 50, VIDEO_MODEL.levels(50))
-    monkeypatch.setattr(h8_noise, "measure_spectra", lambda _: spectra)
-    monkeypatch.setattr(h8_noise, "adaptive", adaptive)
-    monkeypatch.setattr(h8_noise, "about_videos", lambda _: "")
-    finding = h8_noise.find(lab)
-    assert finding.verdict == verdict
-    for kind, error in (("DDPM model (images)", images), ("flow model (videos)", videos)):
-        word = "optional" if error < min(1, bare) else "refuted"
-        assert f"On the {kind} {word}: " in finding.decided_by
-        assert f"{kind}: at equal computed steps" in finding.markdown()
-    assert len({picture.file for picture in finding.pictures}) == 2
 
 
 @pytest.mark.exhaustive
