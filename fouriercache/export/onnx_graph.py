@@ -14,6 +14,7 @@ from torch import fx
 
 from fouriercache.errors import LoweringError
 from fouriercache.export.exported import export_program
+from fouriercache.export.onnx_calls import trace_no_more_than_needed, write_in_known_calls
 from fouriercache.export.onnx_patches import multiply_patches
 from fouriercache.extras import import_extra
 from fouriercache.program import Program, sizes_of, tensor_of
@@ -41,7 +42,8 @@ def translate(program: Program) -> ir.Model:
     """
     import_extra("onnx")
     import_extra("onnxscript")
-    exported = export_program(_with_own_strides(program))
+    exported = export_program(write_in_known_calls(_with_own_strides(program)))
+    trace_no_more_than_needed(exported)
     with _quiet():
         try:
             found: Any = torch.onnx.export(

@@ -1,0 +1,93 @@
+"""Programs are decomposed for ONNX where they must be, and not traced again where there is nothing to decompose."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fouriercache.capture import capture
+from fouriercache.export.onnx_graph import translate
+from fouriercache.program import Program
+
+pytestmark = pytest.mark.ort
+
+WIDTH = 8
+
+
+class Rewritten(nn.Module):
+    """Every call that is written in others for ONNX."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(WIDTH, eps=1e-3, dtype=dtype)
+        self.bare = nn.RMSNorm((4, WIDTH), elementwise_affine=False)
+        self.frequencies = nn.Buffer(torch.linspace(0.1, 1, WIDTH))
+        with torch.no_grad():
+            self.norm.weight.copy_(torch.linspace(-1, 2, WIDTH))
+
+    def forward(self, hidden_states: Tensor, timestep: Tensor) -> Tensor:
+        angles = torch.outer(timestep.to(torch.float32), self.frequencies)
+        late = (angles > 0.5) & (angles < 3)
+        scale = torch.rsub(torch.where(late, angles.cos(), angles.sin()), 2, alpha=3) - torch.rsub(angles, 1)
+        x = self.norm(hidden_states)
+        return self.bare(x + scale.to(x.dtype)[:, None])
+
+
+class Decomposed(nn.Module):
+    """A call that torch decomposes."""
+
+    def forward(self, hidden_states: Tensor, timestep: Tensor) -> Tensor:
+        rows, columns = torch.meshgrid(torch.arange(4), torch.arange(WIDTH), indexing="ij")
+        return hidden_states * (rows + columns) + timestep[:, None, None]
+
+
+def captured(model: nn.Module, dtype: torch.dtype) -> tuple[Program, tuple[Tensor, Tensor]]:
+    call = {"hidden_states": torch.randn(2, 4, WIDTH, dtype=dtype), "timestep": torch.tensor([1, 3])}
+    return capture(model.eval(), call).program, (call["hidden_states"], call["timestep"])
+
+
+def in_onnx_runtime(program: Program, values: tuple[Tensor, Tensor]) -> Tensor:
+    import onnx_ir
+    import onnxruntime
+
+    written = onnx_ir.to_proto(translate(program)).SerializeToString()
+    session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
+    names = [given.name for given in session.get_inputs()]
+    (found,) = session.run(None, {name: value.numpy() for name, value in zip(names, values, strict=True)})
+    return torch.from_numpy(np.asarray(found))
+
+
+@pytest.fixture
+def decompositions(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Every whole trace by which a program is decomposed."""
+    seen: list[object] = []
+    whole = torch.export.ExportedProgram.run_decompositions
+
+    def run(exported: torch.export.ExportedProgram, table: object = None) -> torch.export.ExportedProgram:
+        seen.append(table)
+        return whole(exported, table)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch.export.ExportedProgram, "run_decompositions", run)
+    return seen
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_calls_are_written_in_known_ones_and_nothing_is_traced_again(dtype: torch.dtype, decompositions: list[object]):
+    model = Rewritten(dtype)
+    program, values = captured(model, dtype)
+    decompositions.clear()
+    found = in_onnx_runtime(program, values)
+    assert decompositions == []
+    close = {"rtol": 1e-5, "atol": 1e-6} if dtype == torch.float32 else {"rtol": 2e-3, "atol": 2e-3}
+    torch.testing.assert_close(found, model(*values), **close)
+
+
+def test_what_is_not_known_is_decomposed(decompositions: list[object]):
+    model = Decomposed()
+    program, values = captured(model, torch.float32)
+    decompositions.clear()
+    found = in_onnx_runtime(program, values)
+    assert len(decompositions) == 1
+    torch.testing.assert_close(found, model(*values))
