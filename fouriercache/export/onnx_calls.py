@@ -67,7 +67,7 @@ def trace_no_more_than_needed(exported: torch.export.ExportedProgram) -> None:
     def decompose_if_needed(table: Mapping[Any, Any]) -> torch.export.ExportedProgram:
         modules = [module for module in exported.graph_module.modules() if isinstance(module, fx.GraphModule)]
         is_done = all(_is_known(node, table) for module in modules for node in module.graph.nodes)
-        return exported if is_done else decompose(table)  # type: ignore[arg-type]
+        return exported if is_done else decompose(table)
 
     vars(exported)["run_decompositions"] = decompose_if_needed
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -32,7 +34,8 @@ class Rewritten(nn.Module):
         late = (angles > 0.5) & (angles < 3)
         scale = torch.rsub(torch.where(late, angles.cos(), angles.sin()), 2, alpha=3) - torch.rsub(angles, 1)
         x = self.norm(hidden_states)
-        return self.bare(x + scale.to(x.dtype)[:, None])
+        result: Tensor = self.bare(x + scale.to(x.dtype)[:, None])
+        return result
 
 
 class Decomposed(nn.Module):
@@ -65,9 +68,9 @@ def decompositions(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     seen: list[object] = []
     whole = torch.export.ExportedProgram.run_decompositions
 
-    def run(exported: torch.export.ExportedProgram, table: object = None) -> torch.export.ExportedProgram:
+    def run(exported: Any, table: Any = None) -> Any:
         seen.append(table)
-        return whole(exported, table)  # type: ignore[arg-type]
+        return whole(exported, table)
 
     monkeypatch.setattr(torch.export.ExportedProgram, "run_decompositions", run)
     return seen
@@ -80,8 +83,8 @@ def test_calls_are_written_in_known_ones_and_nothing_is_traced_again(dtype: torc
     decompositions.clear()
     found = in_onnx_runtime(program, values)
     assert decompositions == []
-    close = {"rtol": 1e-5, "atol": 1e-6} if dtype == torch.float32 else {"rtol": 2e-3, "atol": 2e-3}
-    torch.testing.assert_close(found, model(*values), **close)
+    rounding = 1e-5 if dtype == torch.float32 else 2e-3
+    torch.testing.assert_close(found, model(*values), rtol=rounding, atol=rounding)
 
 
 def test_what_is_not_known_is_decomposed(decompositions: list[object]):
