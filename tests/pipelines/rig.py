@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
 
 import pytest
 import torch
@@ -12,11 +13,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fouriercache as fc
-from tests.pipelines.runs import COMPUTED, METHODS, STEPS, relative_error
+from tests.pipelines.runs import METHODS, STEPS, relative_error, scheduled, steps_of_each
 
 
 class Rig:
-    """One pipeline, and optimised versions of its transformer to put in its place.
+    """One pipeline, and optimised versions of its transformer to put in its place, or of both if it has two.
 
     Args:
         pipe: any diffusers pipeline with a `transformer`.
@@ -26,9 +27,11 @@ class Rig:
     def __init__(self, pipe: Any, call: Callable[..., Tensor]) -> None:
         pipe.set_progress_bar_config(disable=True)
         self.pipe = pipe
+        self.steps = steps_of_each(pipe)
+        self.models: dict[str, nn.Module] = {name: getattr(pipe, name) for name in self.steps}
         self.model: nn.Module = pipe.transformer
         self._call = call
-        self._fast: dict[tuple[str, int], fc.OptimizedModule] = {}
+        self._fast: dict[tuple[str, int], dict[str, fc.OptimizedModule]] = {}
         self._first: dict[tuple[str, int], Tensor] = {}
 
     def run(self, **changes: Any) -> Tensor:
@@ -36,26 +39,38 @@ class Rig:
         return self._call(self.pipe, **changes)
 
     def run_uncached(self, **changes: Any) -> Tensor:
-        """Run the pipeline with the original transformer, which stays in place."""
-        self.pipe.transformer = self.model
+        """Run the pipeline with the original transformers, which stay in place."""
+        self._put(self.models)
         return self.run(**changes)
 
     def put(self, name: str, interval: int) -> fc.OptimizedModule:
-        """Put an optimised transformer in place, captured once and with nothing in its cache."""
+        """Put optimised transformers in place, captured once and with nothing in their caches; return the first."""
         key = (name, interval)
         if key not in self._fast:
-            self._fast[key] = fc.optimize(self.model, METHODS[name](interval), num_steps=STEPS)
-            self.pipe.transformer = self._fast[key]
+            self._fast[key] = {
+                part: fc.optimize(model, METHODS[name](interval), num_steps=self.steps[part])
+                for part, model in self.models.items()
+            }
+            self._put(self._fast[key])
             self._first[key] = self.run()
-        fast = self._fast[key]
-        fast.reset()
-        self.pipe.transformer = fast
-        return fast
+        for fast in self._fast[key].values():
+            fast.reset()
+        self._put(self._fast[key])
+        return self._fast[key]["transformer"]
 
     def first_run(self, name: str, interval: int) -> Tensor:
         """What the pipeline gave in the first run that an optimised transformer ever made."""
         self.put(name, interval)
         return self._first[name, interval]
+
+    def _put(self, parts: Mapping[str, nn.Module]) -> None:
+        for name, part in parts.items():
+            setattr(self.pipe, name, part)
+
+    @property
+    def in_place(self) -> dict[str, nn.Module]:
+        """The transformers that the pipeline has now, in the order in which it runs them."""
+        return {name: getattr(self.pipe, name) for name in self.steps}
 
 
 class _AttentionCount(TorchDispatchMode):
@@ -72,36 +87,43 @@ class _AttentionCount(TorchDispatchMode):
 
 
 def count_attention(rig: Rig, **changes: Any) -> list[int]:
-    """Run the pipeline; return how many attention kernels each call of its transformer launched.
+    """Run the pipeline; return how many attention kernels each call of a transformer launched.
 
-    The transformer must have run before with inputs of the same form: nothing may be captured here.
+    The transformers must have run before with inputs of the same form: nothing may be captured here.
     """
     counter = _AttentionCount()
     starts: list[int] = []
     counts: list[int] = []
-    before = rig.pipe.transformer.register_forward_pre_hook(lambda *_: starts.append(counter.count))
-    after = rig.pipe.transformer.register_forward_hook(lambda *_: counts.append(counter.count - starts[-1]))
-    try:
-        with counter:
-            rig.run(**changes)
-    finally:
-        before.remove()
-        after.remove()
+    with (
+        _hooked(rig, nn.Module.register_forward_pre_hook, lambda *_: starts.append(counter.count)),
+        _hooked(rig, nn.Module.register_forward_hook, lambda *_: counts.append(counter.count - starts[-1])),
+        counter,
+    ):
+        rig.run(**changes)
     return counts
 
 
 def record_inputs(rig: Rig, **changes: Any) -> list[dict[str, Any]]:
-    """Run the pipeline; return what each call of its transformer was given, by argument name."""
+    """Run the pipeline; return what each call of a transformer was given, by argument name."""
     signature = inspect.signature(rig.model.forward)
     seen: list[dict[str, Any]] = []
-    hook = rig.pipe.transformer.register_forward_pre_hook(
-        lambda _, args, kwargs: seen.append(dict(signature.bind(*args, **kwargs).arguments)), with_kwargs=True
-    )
-    try:
+
+    def record(_: nn.Module, args: Any, kwargs: Any) -> None:
+        seen.append(dict(signature.bind(*args, **kwargs).arguments))
+
+    with _hooked(rig, nn.Module.register_forward_pre_hook, record, with_kwargs=True):
         rig.run(**changes)
-    finally:
-        hook.remove()
     return seen
+
+
+@contextmanager
+def _hooked(rig: Rig, register: Callable[..., Any], hook: Callable[..., None], **how: Any) -> Iterator[None]:
+    handles = [register(part, hook, **how) for part in rig.in_place.values()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def check_exact(rig: Rig, **changes: Any) -> None:
@@ -112,16 +134,25 @@ def check_exact(rig: Rig, **changes: Any) -> None:
         assert torch.equal(rig.run(**changes), want)
 
 
-def check_cached(rig: Rig, name: str, passes: int = 1, **changes: Any) -> None:
-    """At interval 4 the scheduled steps are computed in every pass, no other; runs agree; the error is reported."""
+def check_cached(rig: Rig, name: str, passes: int = 1, of_text: int = 0, **changes: Any) -> None:
+    """At interval 4 the scheduled steps are computed in every pass, no other; runs agree; the error is reported.
+
+    `of_text` attentions see the text alone, and are run in the first computed and the first predicted step only.
+    """
     want = rig.run_uncached(**changes)
     attentions = count_attention(rig, **changes)
-    assert len(attentions) == STEPS * passes
-    fast = rig.put(name, 4)
-    assert fast.schedule == tuple(COMPUTED[name])
+    wanted = {part: scheduled(name, steps) for part, steps in rig.steps.items()}
+    is_computed = [step in wanted[part] for part, steps in rig.steps.items() for step in range(steps)]
+    assert len(attentions) == len(is_computed) * passes
+    assert of_text < min(attentions)
+    rig.put(name, 4)
+    assert {part: list(cast(Any, fast).schedule) for part, fast in rig.in_place.items()} == wanted
     have = rig.run(**changes)
     launched = count_attention(rig, **changes)
-    assert launched == [n if call // passes in COMPUTED[name] else 0 for call, n in enumerate(attentions)]
+    for call, count in enumerate(attentions):
+        step = call // passes
+        again = count - of_text if is_computed[step] else 0
+        assert launched[call] == again + of_text * (step == is_computed.index(is_computed[step])), f"call {call}"
     assert torch.equal(rig.run(**changes), have), "the third run differs from the first"
     error = relative_error(have, want)
     report = f"{name}, interval 4: relative error {error:.3g} to the uncached result"
@@ -164,14 +195,15 @@ def check_broken_off(rig: Rig, break_off: Callable[[], object]) -> None:
     assert torch.equal(rig.run(), rig.first_run("TaylorSeer at branches", 4))
 
 
-def check_step_count(rig: Rig) -> None:
-    """A sampler with other steps than declared is refused: a longer one at once, a shorter one when it repeats."""
+def check_step_count(rig: Rig, *, is_said: bool = False) -> None:
+    """A sampler with other steps than declared is refused: a longer one when it goes on, a shorter one when it repeats,
+    or at once where the pipeline says how many it takes."""
     name = "FORA at the stack"
     rig.put(name, 4)
     with pytest.raises(fc.TrajectoryError, match=f"goes on after its {STEPS} steps"):
         rig.run(num_inference_steps=STEPS + 2)
     assert torch.equal(rig.run(), rig.first_run(name, 4))
-    for _ in range(2):
+    for _ in range(0 if is_said else 2):
         rig.run(num_inference_steps=STEPS - 2)  # so far no different from runs broken off
     with pytest.raises(fc.TrajectoryError, match=f"num_steps={STEPS - 2}"):
         rig.run(num_inference_steps=STEPS - 2)

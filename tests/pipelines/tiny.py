@@ -45,10 +45,10 @@ class Pixels(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers leaves
         return DecoderOutput(sample=latents)
 
 
-def seeded(build: Callable[..., nn.Module], **config: Any) -> Any:
-    """Build a module with random weights of a fixed seed, in eval mode."""
+def seeded(build: Callable[..., nn.Module], seed: int = 0, **config: Any) -> Any:
+    """Build a module with random weights of a seed, in eval mode."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         return build(**config).eval().requires_grad_(False)
 
 
