@@ -283,3 +283,17 @@ def test_many_trajectories_hold_no_more_than_one(fast):
     blocks, features = 2, 2 * 16 * 16 * 4  # [batch, tokens, width] in float32
     assert sizes == {2 * blocks * METHOD.predictor.history * features}
     assert tensors[1] <= tensors[0]
+
+
+@pytest.mark.parametrize("lack", [1, 0, -1])
+def test_a_trajectory_is_refused_where_the_pipeline_says_that_fewer_steps_are_left(fast, expected, lack):
+    session = fast.new_session()
+    said = {"step_index": 5, "num_inference_steps": 5 + len(TIMESTEPS) - lack, "sigma": 0.5}
+    with session.cache_context("cond", **said):
+        if lack > 0:
+            message = rf"(?s)num_steps={len(TIMESTEPS)} begins.*has {len(TIMESTEPS) - lack} steps left.*boundary"
+            with pytest.raises(fc.TrajectoryError, match=message):
+                denoise(session)
+            assert session.position is None
+        else:
+            assert is_same(denoise(session), expected)

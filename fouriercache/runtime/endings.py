@@ -1,10 +1,14 @@
-"""Warnings about how trajectories ended, given when the next one begins: before that, nobody knows that they did."""
+"""How trajectories end: warnings when the next one begins, as before that nobody knows that they did.
+
+Where a pipeline says beforehand that there are too few steps, a refusal.
+"""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 
-from ..errors import ShortTrajectoryWarning
+from ..errors import ShortTrajectoryWarning, TrajectoryError
 
 _MANY_ONES = 3
 """Trajectories of one step in a row that are more than a warm-up."""
@@ -31,6 +35,24 @@ def warn_of_endings(end: tuple[int, int] | None, ones: int, num_steps: int | Non
             "  If these are steps of one run, the timestep does not change where it is looked for: pass\n"
             "  optimize(..., timestep_name=) the argument that holds it, as a tensor."
         )
+
+
+def steps_left(information: Mapping[str, object]) -> int | None:
+    """Return how many steps a pipeline still has, this one included, if its `cache_context` says so."""
+    total, index = information.get("num_inference_steps"), information.get("step_index")
+    return total - index if type(total) is int and type(index) is int else None
+
+
+def check_left(left: int | None, num_steps: int | None) -> None:
+    """Raise TrajectoryError when a trajectory of `num_steps` begins where a pipeline has fewer steps left."""
+    if left is None or num_steps is None or left >= num_steps:
+        return
+    raise TrajectoryError(
+        f"A trajectory of num_steps={num_steps} begins, and the pipeline has {left} steps left.\n"
+        "  where: num_inference_steps and step_index of its cache_context\n"
+        f"  Pass optimize(..., num_steps={left}) if the sampler takes so many. Where two transformers share a run\n"
+        "  (Wan 2.2), num_steps of each is the number of timesteps on its side of the boundary."
+    )
 
 
 def _warn(text: str) -> None:

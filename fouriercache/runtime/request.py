@@ -15,6 +15,7 @@ from fouriercache.errors import TrajectoryError
 from fouriercache.runtime.call import Call, read_timesteps
 from fouriercache.runtime.check_finite import check_finite
 from fouriercache.runtime.conditioning import Hoisted, Remembered, bytes_of
+from fouriercache.runtime.endings import check_left, steps_left
 from fouriercache.runtime.pass_state import PassState
 from fouriercache.runtime.probe import Look
 from fouriercache.runtime.prompt import check_answers, check_prompt
@@ -50,6 +51,7 @@ class Request:
         self._check_finite = check_finite
         self._passes: dict[PassKey, PassState] = {}
         self._context: str | None = None
+        self._left: int | None = None
         self._sample: Remembered | None = None
         self._conditioning: Remembered | None = None
         self._prepared: tuple[float, ...] = ()
@@ -106,6 +108,8 @@ class Request:
             return looks[0].distance
 
         plan = self._session.plan(asked, measure, stepper.places)
+        if plan.position.is_new_trajectory:
+            check_left(self._left, self.num_steps)
         if plan.drop_history:  # a weight changed through `.data` leaves no trace that could be checked in each call
             stepper = self._find_stepper(call, arguments, True)
         else:
@@ -230,23 +234,24 @@ class Request:
         self._prepared = ()
 
     @contextmanager
-    def cache_context(self, name: str, **_: object) -> Iterator[None]:
+    def cache_context(self, name: str, **information: object) -> Iterator[None]:
         """Name the pass that calls inside belong to, as diffusers' pipelines do: "cond", "uncond".
 
-        Some pipelines also say where their loop is (`step_index`, `sigma`, `num_inference_steps`). It is taken and not
-        used: the calls' own timesteps say it in every pipeline, and with two models in one loop the pipeline's numbers
-        are not those of either model.
+        Some pipelines also say where their loop is (`step_index`, `num_inference_steps`). A trajectory that begins
+        where fewer steps are left than `num_steps` is refused. Steps are told by the calls' own timesteps all the same:
+        with two models in one loop the pipeline's numbers are not those of either model.
 
         Raises:
             TrajectoryError: the name is no string.
         """
         if not isinstance(name, str):
             raise TrajectoryError(f'cache_context takes a name, got {name!r}.\n  Name the pass: "cond", "uncond".')
-        before, self._context = self._context, name
+        before = self._context, self._left
+        self._context, self._left = name, steps_left(information)
         try:
             yield
         finally:
-            self._context = before
+            self._context, self._left = before
 
     @property
     def position(self) -> Position | None:
