@@ -16,7 +16,7 @@ from fouriercache.assembly import Assembled, assemble
 from fouriercache.calls import Binder, Call, apart, find_sample, find_timestep
 from fouriercache.disk_cache import CaptureCache
 from fouriercache.errors import CaptureError, TrajectoryError
-from fouriercache.preconditions import check_eval_mode, check_uncached
+from fouriercache.preconditions import check_eval_mode, check_not_offloaded, check_uncached
 from fouriercache.program import NoMatch, Program
 from fouriercache.questions import Answer, Questions, Recording, record
 from fouriercache.tracing import Traced, first_line, hold, trace_call, trace_fixed
@@ -167,6 +167,7 @@ def capture(
     """
     check_eval_mode(model)
     check_uncached(model)
+    check_not_offloaded(model)
     arguments = apart(arguments)
     call = Binder(model).flatten(arguments)
     samples = find_sample(call.paths, call.tensors, sample_name)

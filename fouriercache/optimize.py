@@ -17,7 +17,7 @@ from fouriercache.disk_cache import CaptureCache
 from fouriercache.errors import CalibrationError, CaptureError, MethodError
 from fouriercache.methods import Method
 from fouriercache.passes.pipeline import build_steps
-from fouriercache.preconditions import check_eval_mode, check_uncached
+from fouriercache.preconditions import check_eval_mode, check_not_offloaded, check_uncached
 from fouriercache.presets import method_from_name
 from fouriercache.program import NoMatch, TokenGrid
 from fouriercache.runtime.backend import backend_from_name
@@ -159,6 +159,7 @@ def _check_model(model: object) -> None:
         )
     check_eval_mode(model)
     check_uncached(model)
+    check_not_offloaded(model)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,15 @@
-"""Whether a model can be captured as it stands: in eval mode, and not cached by someone else."""
+"""Whether a model can be captured as it stands: in eval mode, and neither cached nor moved about by someone else."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from torch import nn
 
 from fouriercache.errors import CaptureError
+
+_FETCHED = {"group_offloading": "offloaded by diffusers", "layerwise_casting": "cast layer by layer by diffusers"}
+"""What those of diffusers' hooks do that change weights when a forward runs."""
 
 
 def check_eval_mode(model: nn.Module) -> None:
@@ -21,8 +26,8 @@ def check_eval_mode(model: nn.Module) -> None:
 def check_uncached(model: nn.Module) -> None:
     """Raise CaptureError when diffusers' hooks or cache-dit cache the features: a capture freezes what they do."""
     for name, module in model.named_modules():
-        hooks = getattr(getattr(module, "_diffusers_hook", None), "hooks", {})
-        stateful = [f"diffusers' hook {key!r}" for key, hook in hooks.items() if getattr(hook, "_is_stateful", False)]
+        hooks = _diffusers_hooks(module).items()
+        stateful = [f"diffusers' hook {key!r}" for key, hook in hooks if getattr(hook, "_is_stateful", False)]
         by = [*stateful, *(["cache-dit"] if getattr(module, "_is_cached", False) is True else [])]
         if by:
             raise CaptureError(
@@ -31,6 +36,35 @@ def check_uncached(model: nn.Module) -> None:
                 "  Take the other cache off first: model.disable_cache(), or cache_dit.disable_cache(model), or remove "
                 "the hook."
             )
+
+
+def check_not_offloaded(model: nn.Module) -> None:
+    """Raise CaptureError when hooks of accelerate or diffusers fetch the model's weights: they run in its own forward.
+
+    Hooks around an optimised module are no matter: its own forward is what runs.
+    """
+    for name, module in model.named_modules():
+        hook = getattr(module, "_hf_hook", None)
+        by = ["offloaded by accelerate"] if any(map(_moves_weights, getattr(hook, "hooks", (hook,)))) else []
+        by += [_FETCHED[key] for key in _diffusers_hooks(module) if key in _FETCHED]
+        if by:
+            raise CaptureError(
+                f"{type(model).__name__} is {by[0]}: its weights are fetched when its own forward runs, and a captured "
+                f"graph does not run that.\n  where: {name or 'the model itself'}\n"
+                "  Take the hooks off (pipe.remove_all_hooks()) and optimise first: pipe.enable_model_cpu_offload()\n"
+                "  then moves the optimised module as a whole. Layer by layer it cannot be: keep it on the device, in\n"
+                "  the type it computes in (pipe.to(device, dtype)), and offload the others."
+            )
+
+
+def _diffusers_hooks(module: nn.Module) -> Mapping[str, object]:
+    found: Mapping[str, object] = getattr(getattr(module, "_diffusers_hook", None), "hooks", {})
+    return found
+
+
+def _moves_weights(hook: object) -> bool:
+    """Whether it is accelerate's for a whole model (CpuOffload) or for layers (AlignDevicesHook that offloads)."""
+    return hasattr(hook, "prev_module_hook") or getattr(hook, "offload", False) is True
 
 
 def _minds_training(module: nn.Module) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.hooks.hooks import HookRegistry
 from torch import Tensor, nn
 
 import fouriercache as fc
@@ -69,6 +70,15 @@ def test_a_scale_of_an_adapter_changed_between_trajectories_takes_effect():
 def test_a_model_that_is_left_alone_is_not_captured_again(fast):
     denoise(fast)
     captured = fast.program("reuse")
+    denoise(fast)
+    assert fast.program("reuse") is captured
+
+
+def test_a_model_that_diffusers_has_looked_at_is_not_captured_again(fast):
+    """Its `cache_context`, in which the original was run for comparison, leaves an empty list of hooks."""
+    denoise(fast)
+    captured = fast.program("reuse")
+    HookRegistry.check_if_exists_or_initialize(fast.model)
     denoise(fast)
     assert fast.program("reuse") is captured
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 from accelerate import cpu_offload  # type: ignore[import-untyped]
+from diffusers.hooks.group_offloading import apply_group_offloading
 from diffusers.hooks.hooks import HookRegistry
+from diffusers.hooks.layerwise_casting import apply_layerwise_casting
 from diffusers.hooks.taylorseer_cache import TaylorSeerCacheConfig, apply_taylorseer_cache
 from torch import Tensor, nn
 
@@ -147,10 +149,31 @@ def test_labels_overwritten_without_a_trace_are_seen(shares):
 
 
 def test_an_offloaded_model_says_that_it_is_offloaded():
-    model = tiny_dit()
-    fast = fc.optimize(cpu_offload(model, execution_device=torch.device("cpu")), METHOD, num_steps=8)
-    with pytest.raises(fc.CaptureError, match=r"offloaded by accelerate.*\n.*pipe\.to\(device\)"):
-        denoise(fast)
+    fast = fc.optimize(tiny_dit(), METHOD, num_steps=8)
+    model = cpu_offload(fast.model, execution_device=torch.device("cpu"))
+    for use in (lambda: denoise(fast), lambda: fc.optimize(model, METHOD)):
+        with pytest.raises(fc.CaptureError, match=r"(?s)is offloaded by accelerate.*\n.*pipe\.to\(device"):
+            use()
+
+
+def offload_in_groups(model: Any) -> None:
+    apply_group_offloading(model, torch.device("cpu"), torch.device("cpu"), offload_type="leaf_level")
+
+
+def cast_layer_by_layer(model: Any) -> None:
+    apply_layerwise_casting(model, torch.float8_e4m3fn, torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("hook", "what"),
+    [(offload_in_groups, "offloaded by diffusers"), (cast_layer_by_layer, "cast layer by layer by diffusers")],
+)
+def test_diffusers_hooks_that_fetch_weights_are_refused_before_and_after(hook, what):
+    fast = fc.optimize(tiny_dit(), METHOD, num_steps=8)
+    hook(fast.model)
+    for use in (lambda: denoise(fast), lambda: fc.optimize(fast.model, METHOD)):
+        with pytest.raises(fc.CaptureError, match=rf"(?s){what}: its weights are fetched .*where: .*remove_all_hooks"):
+            use()
 
 
 def test_a_grid_that_contradicts_the_graph_is_refused():

@@ -13,6 +13,7 @@ from torch import nn
 from fouriercache.calls import Binder, describe
 from fouriercache.calls import Call as ModelCall
 from fouriercache.errors import CaptureError, NotCapturedError, TrajectoryError
+from fouriercache.preconditions import check_not_offloaded
 from fouriercache.program import NoMatch, Program
 from fouriercache.runtime.backend import Backend, changed_structure
 from fouriercache.runtime.drop_in import DropIn
@@ -245,14 +246,9 @@ def _restore(model: nn.Module, build: Build, backend: Backend, rules: Rules, is_
 
 def _check_device(model: nn.Module, call: ModelCall) -> None:
     weight = next(model.parameters(), None)
-    if weight is not None and weight.is_meta and any(hasattr(module, "_hf_hook") for module in model.modules()):
-        raise CaptureError(
-            f"the weights of {type(model).__name__} are offloaded by accelerate: they are on no device until the "
-            "model's own forward runs, and a captured graph does not run that.\n"
-            "  Keep this model on the device (pipe.to(device)) and offload the others."
-        )
     devices = {tensor.device for tensor in call.tensors if tensor.ndim and tensor.is_floating_point()}
     if weight is not None and devices - {weight.device}:
+        check_not_offloaded(model)
         raise TrajectoryError(
             f"the inputs are on {', '.join(sorted(map(str, devices)))}, the model's weights on {weight.device}.\n"
             f"  where: {describe(call.tensors, call.paths)}\n"

@@ -9,6 +9,9 @@ from torch.utils.hooks import RemovableHandle
 _OWN = frozenset(vars(nn.Module()))
 """What every module has: weights, children, hooks, which are looked at one by one, and what is torch's alone."""
 
+_NOTES = frozenset(("_diffusers_hook", "_hf_peft_config_loaded"))
+"""What diffusers notes in a module, and no forward reads. Its hooks are seen all the same: they replace `forward`."""
+
 _PLAIN = frozenset((bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device))
 
 
@@ -32,7 +35,7 @@ def structure_of(model: nn.Module) -> list[object]:
         add(attributes.get("forward"))  # diffusers' hooks put theirs here
         add(attributes.get("processor"))  # what computes attention in diffusers
         for key, value in attributes.items():
-            if key not in _OWN:
+            if key not in _OWN and key not in _NOTES:
                 add(key)
                 _add_plain(value, found)
         for weights in (module._parameters, module._buffers):

@@ -40,7 +40,7 @@ class Rig:
 
     def run_uncached(self, **changes: Any) -> Tensor:
         """Run the pipeline with the original transformers, which stay in place."""
-        self._put(self.models)
+        self.place(self.models)
         return self.run(**changes)
 
     def put(self, name: str, interval: int) -> fc.OptimizedModule:
@@ -51,11 +51,11 @@ class Rig:
                 part: fc.optimize(model, METHODS[name](interval), num_steps=self.steps[part])
                 for part, model in self.models.items()
             }
-            self._put(self._fast[key])
+            self.place(self._fast[key])
             self._first[key] = self.run()
         for fast in self._fast[key].values():
             fast.reset()
-        self._put(self._fast[key])
+        self.place(self._fast[key])
         return self._fast[key]["transformer"]
 
     def first_run(self, name: str, interval: int) -> Tensor:
@@ -63,7 +63,8 @@ class Rig:
         self.put(name, interval)
         return self._first[name, interval]
 
-    def _put(self, parts: Mapping[str, nn.Module]) -> None:
+    def place(self, parts: Mapping[str, nn.Module]) -> None:
+        """Put transformers in place, by their names in the pipeline."""
         for name, part in parts.items():
             setattr(self.pipe, name, part)
 
