@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx
 
 from fouriercache.errors import PassError
-from fouriercache.passes.edit import fake_result
+from fouriercache.passes.fakes import fake_result
 from fouriercache.program import NoMatch, Program, value_of
 
 logger = logging.getLogger(__name__)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,7 +19,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, StatelessSymbolicContext
 
 from fouriercache.errors import PassError
-from fouriercache.program import Input, Program, Role, value_of
+from fouriercache.passes.fakes import known_result
+from fouriercache.program import Input, Output, Program, Role, value_of
 
 aten = torch.ops.aten
 _SIZES = itertools.count()
@@ -29,35 +32,8 @@ def _complete(new: fx.Node, like: fx.Node, value: Any = None) -> fx.Node:
     for key in _INHERITED:
         if key in like.meta:
             new.meta[key] = like.meta[key]
-    new.meta["val"] = fake_result(new) if value is None else value
+    new.meta["val"] = known_result(new) if value is None else value
     return new
-
-
-def fake_result(node: fx.Node) -> Any:
-    """Compute the fake value of a call from the fake values of its arguments."""
-    if node.target is operator.getitem:
-        whole, index = node.args
-        return value_of(whole)[index]  # type: ignore[arg-type]
-    args = fx.map_arg(node.args, value_of)
-    kwargs = fx.map_arg(node.kwargs, value_of)
-    if not callable(node.target):
-        raise PassError(f"node {node.name} has no callable target")
-    leaves = torch.utils._pytree.tree_leaves((args, kwargs))
-    mode = detect_fake_mode([leaf for leaf in leaves if isinstance(leaf, torch.Tensor)])
-    # Decompositions with symbolic sizes need torch's Python dispatcher.
-    with mode or contextlib.nullcontext(), enable_python_dispatcher():
-        if node.target is aten.unbind.int:
-            return _parts_of(*leaves[:2])
-        return node.target(*args, **kwargs)
-
-
-def _parts_of(whole: torch.Tensor, dim: int = 0) -> Any:
-    """What `unbind` gives, one value for all parts: they are alike but for where they begin.
-
-    To have torch make each, with symbolic sizes, takes as long as to capture a block of a model.
-    """
-    count: Any = whole.shape[dim]  # torch types a size as a number; here it may be a symbol
-    return (whole.select(dim, 0),) * count if isinstance(count, int) and count else aten.unbind.int(whole, dim)
 
 
 def insert_after(anchor: fx.Node, target: Callable[..., Any], *args: Any, like: fx.Node | None = None) -> fx.Node:
@@ -167,6 +143,49 @@ def insert_input(program: Program, name: str, value: Any, role: Role) -> fx.Node
     node.meta["val"] = value
     program.set_inputs((*program.inputs, Input(name, role)))
     return node
+
+
+def copy_part(
+    program: Program,
+    results: Sequence[fx.Node],
+    nodes: Collection[fx.Node],
+    outputs: tuple[Output, ...],
+    stops: Mapping[fx.Node, Input] | None = None,
+) -> Program:
+    """Copy a part of a program; attributes that the part does not read are not in it.
+
+    Args:
+        results: what the part returns. nodes: all that it is made of, `stops` among them. outputs: the results' roles.
+        stops: nodes that become inputs, behind the others.
+    """
+    stops = stops or {}
+    inputs = [given for node, given in zip(program.placeholders, program.inputs, strict=True) if node in nodes]
+    last = program.placeholders[-1]
+    graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
+    for node in program.graph.nodes:
+        if node in nodes and node not in stops and node.op != "output":
+            copies[node] = graph.node_copy(node, lambda source: copies[source])
+        if node is last:
+            for stop, given in stops.items():
+                copies[stop] = graph.placeholder(given.name)
+                copies[stop].meta["val"] = stop.meta["val"]
+    for node, new in copies.items():
+        wanted = stops[node].name if node in stops else node.name
+        if new.name != wanted:
+            raise PassError(f"the part already has a node called {wanted}")
+    graph.output(tuple(copies[node] for node in results)).meta = copy.copy(program.output_node.meta)
+    used = {str(node.target) for node in graph.find_nodes(op="get_attr")}
+    return replace(
+        program,
+        graph=graph,
+        attributes={name: value for name, value in program.attributes.items() if name in used},
+        sources={name: source for name, source in program.sources.items() if name in used},
+        inputs=(*inputs, *stops.values()),
+        outputs=outputs,
+        found=dict(program.found),
+        slots=dict(program.slots),
+        refused={name: list(reasons) for name, reasons in program.refused.items()},
+    )
 
 
 def retype_input(node: fx.Node, value: Any) -> None:

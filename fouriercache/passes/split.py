@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import torch
+from torch import fx
 
-from fouriercache.passes.edit import insert_input, replace_uses
+from fouriercache.passes.edit import copy_part
 from fouriercache.passes.hoist_conditioning import hoistable
+from fouriercache.passes.merge_duplicates import is_pure
 from fouriercache.passes.remove_dead import RemoveDead
-from fouriercache.program import Output, Program, Role, tensor_of
+from fouriercache.program import Input, Output, Program, Role, tensor_of
 
 aten = torch.ops.aten
 
@@ -21,35 +24,42 @@ def split(program: Program, moving: tuple[Role, ...]) -> tuple[Program, Program]
     in the same order. The second returns what `program` returns. Neither repeats a call of the other, but for views
     of weights, which stay where they are read so that they are never stale.
     """
-    first, second = program.clone(), program.clone()
-    weights = _weight_only(first)
-    names = {node.name for node in hoistable(first, moving)} - weights
-    nodes = first.named()
+    weights = _weight_only(program)
+    inside = {node for node in hoistable(program, moving) if node not in weights}
     border = [
-        nodes[name]
-        for name in (node.name for node in first.calls())
-        if name in names
-        and any(
-            (user.name not in names and user.name not in weights) or user.op == "output" for user in nodes[name].users
-        )
+        node
+        for node in program.calls()
+        if node in inside
+        and tensor_of(node) is not None
+        and any((user not in inside and user not in weights) or user.op == "output" for user in node.users)
     ]
-    border = [node for node in border if tensor_of(node) is not None]
-    first.set_outputs(border, [Output(node.name, "hoisted") for node in border])
-    trim(first)
-    mirror = second.named()
-    for node in border:
-        replace_uses(mirror[node.name], insert_input(second, f"hoisted_{node.name}", node.meta["val"], "hoisted"))
-    trim(second)
+    outputs = tuple(Output(node.name, "hoisted") for node in border)
+    first = copy_part(program, border, _needed(program, border, ()), outputs)
+    needed = _needed(program, program.results, border)
+    stops = {node: Input(f"hoisted_{node.name}", "hoisted") for node in border if node in needed}
+    second = copy_part(program, program.results, needed, program.outputs, stops)
     return replace(first, sites=(), history=0), second
 
 
-def _weight_only(program: Program) -> set[str]:
-    """Names of the calls that show a part of a weight: cheap, and stale if kept."""
-    found: set[str] = set()
+def _needed(program: Program, results: Sequence[fx.Node], stops: Collection[fx.Node]) -> set[fx.Node]:
+    """What `results` and the calls that must not be dropped are made from, up to `stops`."""
+    todo = [*results, *(node for node in program.calls() if not is_pure(node))]
+    found: set[fx.Node] = set()
+    while todo:
+        node = todo.pop()
+        if node not in found:
+            found.add(node)
+            todo += () if node in stops else node.all_input_nodes
+    return found
+
+
+def _weight_only(program: Program) -> set[fx.Node]:
+    """The calls that show a part of a weight: cheap, and stale if kept."""
+    found: set[fx.Node] = set()
     for node in program.calls():
         sources = node.all_input_nodes
-        if node.target is aten.slice.Tensor and all(s.op == "get_attr" or s.name in found for s in sources):
-            found.add(node.name)
+        if node.target is aten.slice.Tensor and all(s.op == "get_attr" or s in found for s in sources):
+            found.add(node)
     return found
 
 

@@ -109,7 +109,7 @@ def run_demo(
     for done, setting in enumerate(settings):
         notice(PREPARING, done, total)
         fast = optimize(model, setting.method, num_steps=steps)
-        warm_up(fast, setting.computed(steps), steps)
+        warm_up(fast, setting.computed(steps), request)
         modules.append(fast)
         key = (setting.method.name, setting.method.site)
         if key not in graphs:
@@ -147,9 +147,12 @@ def run_demo(
     )
 
 
-def warm_up(fast: OptimizedModule, computed: Sequence[int], steps: int) -> None:
-    """Run one image up to and with the first reused step, so that both kinds of step have been built; forget it all."""
-    request = Request.draw(classes=1, seed=0, steps=steps, guidance=GUIDANCE)
+def warm_up(fast: OptimizedModule, computed: Sequence[int], request: Request) -> None:
+    """Sample up to and with the first reused step; forget it all.
+
+    Then both kinds of step have been built, and the capture has been compared with the model at the request's batch.
+    """
+    steps = request.steps
     first_reused = next((step for step in range(steps) if step not in computed), 0)
     SamplingLoop(fast, request).advance(first_reused + 1)
     fast.reset()
