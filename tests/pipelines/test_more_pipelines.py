@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+import fouriercache as fc
 from tests.pipelines.rig import Rig, check_cached, check_exact, check_requests_in_a_row
-from tests.pipelines.runs import PIPELINES
+from tests.pipelines.runs import METHODS, PIPELINES, WAN22_STEPS, run_wan22
 from tests.pipelines.tiny import embeddings
-from tests.pipelines.tiny_zoo import TEXT, WIDTH
+from tests.pipelines.tiny_zoo import TEXT, WIDTH, wan22_pipeline
 
 pytestmark = pytest.mark.slow
 
@@ -58,3 +59,12 @@ def test_interval_4_computes_the_scheduled_steps_of_every_pass_alone(rig: Rig, n
 
 def test_requests_of_different_kinds_follow_each_other(rig: Rig, name: str):
     check_requests_in_a_row(rig, [{}, CASES[name][2], OTHER_PROMPT])
+
+
+def test_the_steps_of_a_whole_run_declared_for_each_of_two_transformers_are_refused_in_the_first_run():
+    rig = Rig(wan22_pipeline(), run_wan22)
+    method = METHODS["FORA at the stack"](4)
+    rig.place({name: fc.optimize(model, method, num_steps=WAN22_STEPS) for name, model in rig.models.items()})
+    left = rig.steps["transformer_2"]
+    with pytest.raises(fc.TrajectoryError, match=rf"(?s)num_steps={WAN22_STEPS} begins.*num_steps={left}\).*Wan 2\.2"):
+        rig.run()
