@@ -60,4 +60,5 @@ def fingerprint_inputs(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
 
 
 def _bytes_of(values: Tensor) -> bytes:
-    return values.contiguous().cpu().view(torch.uint8).numpy().tobytes()
+    # not `contiguous`, which leaves the stride of one value that was expanded at 0
+    return values.cpu().clone(memory_format=torch.contiguous_format).view(torch.uint8).numpy().tobytes()

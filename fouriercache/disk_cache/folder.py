@@ -100,5 +100,6 @@ def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        plain = tensor.clone(memory_format=torch.contiguous_format)
+        digest.update(plain.view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -155,7 +155,8 @@ class Walk:
     def _say_tensor(self, tensor: Tensor) -> None:
         self._say_form(tensor)
         if not tensor.is_meta:
-            values = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
+            # not `contiguous`, which leaves the strides of one value that was expanded at 0
+            values = tensor.detach().resolve_conj().resolve_neg().cpu().clone(memory_format=torch.contiguous_format)
             self._say_bytes(values.view(-1).view(torch.uint8).numpy())
 
     def _say_bytes(self, array: Any) -> None:

@@ -237,6 +237,8 @@ def test_fingerprints_tell_weights_apart():
 def test_fingerprints_tell_inputs_apart():
     x = noise()
     assert fingerprint_inputs((x,), {"a": x}) == fingerprint_inputs((x.clone(),), {"a": x})
+    one = torch.tensor(900.0)  # pipelines give a timestep as `t.expand(batch)`, of stride 0 for a batch of 1, too
+    assert fingerprint_inputs((one.expand(1),), {}) == fingerprint_inputs((one[None].clone(),), {})
     different = [
         fingerprint_inputs((x,), {}),
         fingerprint_inputs((), {"a": x}),

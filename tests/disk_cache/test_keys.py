@@ -193,6 +193,12 @@ def test_what_a_closure_holds_is_in_the_key(key_of):
     assert found[0] == found[2] != found[1]
 
 
+def test_a_value_that_was_expanded_is_in_the_key(key_of):
+    keys = [key_of(Small(torch.tensor(scale).expand(1)), small_inputs()) for scale in (1.5, 2.5)]
+    assert None not in keys
+    assert keys[0] != keys[1]
+
+
 def test_what_an_object_says_besides_its_attributes_is_in_the_key(key_of):
     words = _Word("a", 1), _Word("a", 2), _Word("b", 1)
     values: list[Any] = [*words, _Slotted(1), _Slotted(2), defaultdict(int), defaultdict(float), OrderedDict(), {}]
