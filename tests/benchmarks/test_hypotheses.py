@@ -145,12 +145,12 @@ def test_a_threshold_is_found_that_computes_as_many_steps():
         tuned(lab, lambda threshold: fc.TeaCache(threshold), 10)
 
 
-def test_the_limit_is_what_the_best_recipe_has_at_its_worse_end():
+def test_the_limit_is_what_the_best_recipe_has_at_its_worst_weight():
     def row(weight: float, words: str, error: float) -> _Row:
         return _Row(weight, words, *(Trial((size,), 7, 1, Path("none")) for size in (error, 1.0)))
 
     said = _limit([row(1.5, "near", 0.25), row(1.5, "far", 0.5), row(4, "near", 0.75), row(4, "far", 0.375)])
-    assert "best over both ends (far) has 0.500" in said
+    assert "best over all weights (far) has 0.500" in said
     assert "at guidance 1.5 near, 0.250; at guidance 4 far, 0.375" in said
 
 
