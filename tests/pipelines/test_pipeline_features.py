@@ -52,11 +52,11 @@ def lora(block: str = "blocks.0.attn1", layer: str = "to_q", seed: int = 0) -> d
     }
 
 
-def check_follows(rig: Rig) -> Tensor:
+def check_follows(rig: Rig, **changes: Any) -> Tensor:
     """What is in place, at interval 1, gives what the models give as they are now, in two runs; return it."""
     parts = rig.in_place
-    have = [rig.run() for _ in range(2)]
-    want = rig.run_uncached()
+    have = [rig.run(**changes) for _ in range(2)]
+    want = rig.run_uncached(**changes)
     rig.place(parts)
     assert torch.equal(have[0], want)
     assert torch.equal(have[1], want)
@@ -90,6 +90,7 @@ def test_two_loras_take_effect_and_can_be_scaled_and_turned_off():
     for scales in ([1.0, 0.5], [0.3, 1.0]):
         rig.pipe.set_adapters(["one", "other"], scales)
         results.append(check_follows(rig))
+    results.append(check_follows(rig, joint_attention_kwargs={"scale": 0.3}))
     rig.pipe.fuse_lora(adapter_names=["one"])
     check_follows(rig)
     rig.pipe.unfuse_lora()
