@@ -216,3 +216,5 @@ def test_a_pipeline_saves_what_it_saves_without_and_is_loaded_again(tmp_path: An
         assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())
     given = type(rig.pipe).from_pretrained(tmp_path / "fast", transformer=rig.pipe.transformer, **absent)
     assert given.transformer is rig.pipe.transformer
+    other = type(rig.pipe).from_pipe(rig.pipe, **rig.in_place)
+    assert all(getattr(other, part) is fast for part, fast in rig.in_place.items())
