@@ -30,7 +30,7 @@ CASES: dict[str, tuple[int, int, dict[str, Any]]] = {
 """Calls of a transformer in a step; how many of its attentions see the text alone; a request with another guidance."""
 
 
-REPETITIONS = {"LTXPipeline", "LattePipeline", "Open-Sora's loop"}
+REPETITIONS = {"CogVideoXPipeline", "LTXPipeline", "LattePipeline", "Open-Sora's loop"}
 """Guidance in one batch, as with others; `benchmarks/pipelines.py` runs them, too."""
 
 
