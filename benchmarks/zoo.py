@@ -5,6 +5,7 @@ One row a class. What a class is refused for stands in its row; nothing of the t
 
 from __future__ import annotations
 
+import re
 import signal
 import tempfile
 import warnings
@@ -216,8 +217,8 @@ def _export(fast: fc.OptimizedModule, target: str) -> str:
 
 
 def _short(text: str) -> str:
-    """On one line of a table."""
-    line = " ".join(text.replace("|", "/").split())
+    """On one line of a table, with files named from their package on."""
+    line = re.sub(r"\S*/site-packages/", "", " ".join(text.replace("|", "/").split()))
     return line if len(line) <= 240 else line[:237] + "..."
 
 

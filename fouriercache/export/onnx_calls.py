@@ -6,6 +6,7 @@ program in which nothing is left to decompose comes out of that as it went in.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -74,13 +75,13 @@ def trace_no_more_than_needed(exported: torch.export.ExportedProgram) -> None:
 
 def _is_known(node: fx.Node, table: Collection[Any]) -> bool:
     """Whether decomposing by this table would leave a node as it is."""
-    operator = node.target
-    if node.op != "call_function" or not isinstance(operator, torch._ops.OpOverload):
+    target = node.target
+    if node.op != "call_function" or not isinstance(target, torch._ops.OpOverload):
         return True
-    if operator in table or operator._schema.is_mutable:
+    if target in table or target._schema.is_mutable:
         return False
     key = torch._C.DispatchKey.CompositeImplicitAutograd
-    return operator in _COMPOSITES or not operator.has_kernel_for_dispatch_key(key)
+    return target in _COMPOSITES or not target.has_kernel_for_dispatch_key(key)
 
 
 def _rewrite(graph: fx.Graph) -> None:
@@ -89,10 +90,62 @@ def _rewrite(graph: fx.Graph) -> None:
         if rewrite is None:
             continue
         with graph.inserting_before(node):
-            # What is made here has no types yet: it is traced before anyone asks.
-            made = rewrite(lambda operator, *args, **options: graph.call_function(operator, args, options), node)
-        node.replace_all_uses_with(made)
-        graph.erase_node(node)
+            made = rewrite(lambda target, *args, **options: graph.call_function(target, args, options), node)
+        if made is not None:
+            made.meta["val"] = node.meta.get("val")  # all that is asked of what is made here; the trace gives it more
+            node.replace_all_uses_with(made)
+            graph.erase_node(node)
+
+
+def _reshape(emit: _Emit, node: fx.Node) -> fx.Node:
+    """Write a view as what it is in ONNX, where tensors have no strides that it could fail on."""
+    value, shape = node.args
+    assert isinstance(shape, (list, tuple))
+    if not _is_complex(value):
+        return emit(_aten.reshape.default, value, shape)
+    return _of_pairs(emit, _aten.reshape.default, value, [*shape, 2])
+
+
+def _complex_expand(emit: _Emit, node: fx.Node) -> fx.Node | None:
+    value, shape = node.args
+    assert isinstance(shape, (list, tuple))
+    return _of_pairs(emit, _aten.expand.default, value, [*shape, -1]) if _is_complex(value) else None
+
+
+def _complex_unsqueeze(emit: _Emit, node: fx.Node) -> fx.Node | None:
+    value, dim = node.args
+    assert isinstance(dim, int)
+    if not _is_complex(value):
+        return None
+    return _of_pairs(emit, _aten.unsqueeze.default, value, dim if dim >= 0 else dim - 1)
+
+
+def _complex_index(emit: _Emit, node: fx.Node) -> fx.Node | None:
+    value, indices = node.args
+    return _of_pairs(emit, _aten.index.Tensor, value, indices) if _is_complex(value) else None
+
+
+def _complex_split(emit: _Emit, node: fx.Node) -> fx.Node | None:
+    value, sizes, dim = (*node.args, 0)[:3]
+    if not _is_complex(value) or not isinstance(dim, int) or dim < 0:
+        return None
+    parts = emit(_aten.split_with_sizes.default, emit(_aten.view_as_real.default, value), sizes, dim)
+    for user in list(node.users):
+        part = emit(_aten.view_as_complex.default, emit(operator.getitem, parts, user.args[1]))
+        part.meta["val"] = user.meta.get("val")
+        user.replace_all_uses_with(part)
+        user.graph.erase_node(user)
+    return parts
+
+
+def _of_pairs(emit: _Emit, target: Any, value: Any, *args: Any) -> fx.Node:
+    """Call an operator that only moves values on the pairs of real numbers that a complex tensor is in ONNX."""
+    return emit(_aten.view_as_complex.default, emit(target, emit(_aten.view_as_real.default, value), *args))
+
+
+def _is_complex(value: Any) -> bool:
+    tensor = tensor_of(value) if isinstance(value, fx.Node) else None
+    return tensor is not None and tensor.is_complex()
 
 
 def _cast(emit: _Emit, node: fx.Node) -> fx.Node:
@@ -133,11 +186,17 @@ def _rms_norm(emit: _Emit, node: fx.Node) -> fx.Node:
     return emit(_aten._to_copy.default, normed, dtype=tensor.dtype) if is_half else normed
 
 
-_REWRITES: Mapping[Any, Callable[[_Emit, fx.Node], fx.Node]] = {
+_REWRITES: Mapping[Any, Callable[[_Emit, fx.Node], fx.Node | None]] = {
     _aten.to.dtype: _cast,
     _aten.outer.default: _outer,
     _aten.rsub.Scalar: _subtract_from,
     _aten.__and__.Tensor: _both,
     _aten.rms_norm.default: _rms_norm,
+    _aten.view.default: _reshape,
+    _aten.reshape.default: _reshape,
+    _aten.expand.default: _complex_expand,
+    _aten.unsqueeze.default: _complex_unsqueeze,
+    _aten.split_with_sizes.default: _complex_split,
+    _aten.index.Tensor: _complex_index,
 }
-"""How calls that torch.onnx does not know are written in calls that it does."""
+"""How calls that torch.onnx does not know, or not of such tensors, are written in calls that it does."""

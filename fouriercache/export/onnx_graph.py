@@ -51,8 +51,8 @@ def translate(program: Program) -> ir.Model:
             )
         except Exception as error:
             raise LoweringError(
-                f"torch cannot write the program in ONNX: {first_line(error)}\n"
-                f"  cause: {first_line(error.__cause__) if error.__cause__ is not None else 'not known'}\n"
+                f"torch cannot write the program in ONNX: {first_line(_root_of(error))}\n"
+                f"  where: {first_line(error.__cause__ or error)}\n"
                 "  If ONNX has what the model is written in, this is a defect of fouriercache; please report it."
             ) from error
         model: ir.Model = found.model
@@ -60,6 +60,11 @@ def translate(program: Program) -> ir.Model:
     _name_values(model, program)
     _name_sizes(model, program)
     return model
+
+
+def _root_of(error: BaseException) -> BaseException:
+    """What an error came from in the end: torch wraps it in several that say in which step it happened."""
+    return error if error.__cause__ is None else _root_of(error.__cause__)
 
 
 def _with_own_strides(program: Program) -> Program:

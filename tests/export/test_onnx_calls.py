@@ -38,6 +38,23 @@ class Rewritten(nn.Module):
         return result
 
 
+class Rotated(nn.Module):
+    """Rotary embeddings of complex numbers, taken apart and moved as video models do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        angles = torch.linspace(0, 3, 6 * WIDTH).reshape(6, WIDTH)
+        self.turns = nn.Buffer(torch.polar(torch.ones_like(angles), angles))
+
+    def forward(self, hidden_states: Tensor, timestep: Tensor) -> Tensor:
+        rows = self.turns[torch.tensor([3, 0, 5, 1])]
+        first, second = rows.split([WIDTH // 4, WIDTH - WIDTH // 4], dim=1)
+        rows = torch.cat([second, first], dim=1).view(2, 2, WIDTH).expand(2, 2, WIDTH).reshape(4, WIDTH)
+        pairs = torch.view_as_complex(hidden_states.unflatten(-1, (WIDTH // 2, 2)))
+        turned = pairs * rows[:, : WIDTH // 2].unsqueeze(0)
+        return torch.view_as_real(turned).flatten(2) + timestep[:, None, None]
+
+
 class Decomposed(nn.Module):
     """A call that torch decomposes."""
 
@@ -85,6 +102,12 @@ def test_calls_are_written_in_known_ones_and_nothing_is_traced_again(dtype: torc
     assert decompositions == []
     rounding = 1e-5 if dtype == torch.float32 else 2e-3
     torch.testing.assert_close(found, model(*values), rtol=rounding, atol=rounding)
+
+
+def test_complex_numbers_are_moved_as_pairs():
+    model = Rotated()
+    program, values = captured(model, torch.float32)
+    torch.testing.assert_close(in_onnx_runtime(program, values), model(*values))
 
 
 def test_what_is_not_known_is_decomposed(decompositions: list[object]):
