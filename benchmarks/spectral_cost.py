@@ -1,7 +1,8 @@
 """What spectral nodes cost, as shares of the step that they save, and as matrix products against `torch.fft`.
 
 Every node is measured as it runs: traced, lowered to ATen, and called on one feature [batch, tokens, channels]. The
-step is the forward of a DiT with as many tokens. `torch.fft` takes the real transform along the same axes, forward and
+step is the forward of a DiT with as many tokens. Of a predictor, an indicator or a score, what counts is the time that
+it takes more than the same without a transform. `torch.fft` takes the real transform along the same axes, forward and
 inverse. The package has the route by matrix products alone; results/spectral_cost.md shows what that costs or saves.
 """
 
@@ -9,12 +10,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from common import BATCH, FULL, QUICK, Inputs, Shape, Spread, build_model, read_arguments, relative_error
 from results import Check, Column, Result
+from spectral_nodes import Node, method_nodes
 from torch import Tensor
 
 from fouriercache import ops
@@ -27,20 +29,33 @@ GRIDS: tuple[Grid, ...] = ((16, 16), (32, 32), (64, 64), (4, 16, 16))
 QUICK_GRIDS: tuple[Grid, ...] = ((4, 4), (2, 2, 4))
 KEEP = 0.25
 LARGEST_SHARE = 0.01
+LONG = 0.25
+"""Seconds after which a node is not called again in the same round."""
+ROUNDS, FEW = 6, 3
+MANY_TOKENS = 1024
+"""Steps of more tokens than these take many seconds: such a grid has few rounds."""
 COLUMNS = (
     Column("grid", "grid"),
     Column("node", "node"),
-    Column("ms", "product, ms", ".3f"),
+    Column("ms", "node, ms", ".3f"),
+    Column("plain_ms", "without transform, ms", ".3f"),
     Column("fft_ms", "torch.fft, ms", ".3f"),
     Column("over_fft", "product / torch.fft", ".2f"),
-    Column("step_percent", "node / full step, %", ".3f"),
+    Column("step_percent", "extra / full step, %", ".3f"),
+    Column("most", "most in a step", "d"),
+    Column("all_percent", "all of them, %", ".2f"),
     Column("error", "error against torch.fft in float64", ".1e"),
 )
 ABOUT = (
     "Times of one node on one feature, in turns, median and quartiles over the rounds; shares are of the forward of a "
-    "model with as many tokens, in the same round. A stack site has one such node a step, branch sites two a block. "
-    "`torch.fft` computes the real DFT of the same axes. The error is that of the float32 product against "
-    "`torch.fft` in float64, relative, in L2."
+    "model with as many tokens. Extra is the time over that of the same without a transform, in the same round: of a "
+    "banded predictor over one with scalars for all frequencies (predict, gate and add), of a filtered indicator over "
+    "the modulated input as it is, of the energy of a band over that of all frequencies, of the low-pass share of "
+    "attention over its sum; without a transform there is no compress or expand, so of these it is all. Filters are "
+    "made anew for every step of a first trajectory, and kept for those behind it. A stack site has one transform or "
+    "predictor a step, branch sites two a block; a step has one indicator, and a block one score. `torch.fft` computes "
+    "the real DFT of the same axes. The error is that of the float32 product against `torch.fft` in float64, relative, "
+    "in L2."
 )
 
 
@@ -63,8 +78,8 @@ def real_dft(x: Tensor, dim: int) -> Tensor:
     return found.movedim(-1, dim)
 
 
-def nodes_of(grid: Grid, x: Tensor) -> Mapping[str, tuple[Callable[[], Any], Callable[[], Any] | None, float | None]]:
-    """Each node as the package runs it, by `torch.fft` if there is such a thing, and the error of the first."""
+def value_nodes(grid: Grid, x: Tensor) -> list[Node]:
+    """The transforms of a kept value as the package runs them, by `torch.fft` too where that has such a thing."""
     there = [matrix.float().contiguous() for matrix in grid_bases(grid, "dft")]
     back = [matrix.T.contiguous() for matrix in there]
     few = [matrix.float().contiguous() for matrix in grid_bases(grid, "dct", keep=KEEP)]
@@ -72,7 +87,8 @@ def nodes_of(grid: Grid, x: Tensor) -> Mapping[str, tuple[Callable[[], Any], Cal
     expand = lowered(lambda value: ops.fft_expand(value, back, 0), x)
     truncate = lowered(lambda value: ops.fft_compress(value, few, 0), x)
     kept = truncate(x)
-    restore = lowered(lambda value: ops.fft_expand(value, [matrix.T.contiguous() for matrix in few], 0), kept)
+    widen = [matrix.T.contiguous() for matrix in few]
+    restore = lowered(lambda value: ops.fft_expand(value, widen, 0), kept)
     dims = tuple(range(1, len(grid) + 1))
     on_grid, coefficients = x.unflatten(1, grid), compress(x)
     spectrum = torch.fft.rfftn(on_grid, dim=dims, norm="ortho")
@@ -88,19 +104,27 @@ def nodes_of(grid: Grid, x: Tensor) -> Mapping[str, tuple[Callable[[], Any], Cal
         found: Tensor = torch.fft.irfftn(spectrum, s=grid, dim=dims, norm="ortho")
         return found
 
-    return {
-        "compress": (lambda: compress(x), there_by_fft, relative_error(coefficients, exact.flatten(1, -2))),
-        "expand": (lambda: expand(coefficients), back_by_fft, relative_error(expand(coefficients), x)),
-        f"compress to {KEEP}": (lambda: truncate(x), None, None),
-        f"expand from {KEEP}": (lambda: restore(kept), None, None),
-    }
+    whole = relative_error(coefficients, exact.flatten(1, -2))
+    again = relative_error(expand(coefficients), x)
+    return [
+        Node("compress", "site", lambda: compress(x), fft=there_by_fft, error=whole),
+        Node("expand", "site", lambda: expand(coefficients), fft=back_by_fft, error=again),
+        Node(f"compress to {KEEP}", "site", lambda: truncate(x), is_in_preset=False),
+        Node(f"expand from {KEEP}", "site", lambda: restore(kept), is_in_preset=False),
+    ]
 
 
 def seconds_of(call: Callable[[], Any], count: int) -> float:
-    started = time.perf_counter()
-    for _ in range(count):
+    """Mean time of `count` calls, or of as many as begin in `LONG` seconds."""
+    started, done, passed = time.perf_counter(), 0, 0.0
+    while done < count and passed < LONG:
         call()
-    return (time.perf_counter() - started) / count
+        done, passed = done + 1, time.perf_counter() - started
+    return passed / done
+
+
+Times = tuple[float, float | None, float | None]
+"""Seconds of a node, of the same without a transform, and of `torch.fft`, in one round."""
 
 
 def measure(result: Result, shape: Shape, grid: Grid, rounds: int, repeats: int) -> None:
@@ -111,50 +135,64 @@ def measure(result: Result, shape: Shape, grid: Grid, rounds: int, repeats: int)
     call = inputs.call(inputs.noise, 1)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(BATCH, math.prod(grid), shape.heads * shape.head_size, generator=generator)
-    nodes = nodes_of(grid, x)
-    times: dict[str, list[tuple[float, float | None]]] = {name: [] for name in nodes}
+    nodes = [*value_nodes(grid, x), *method_nodes(grid, x)]
+    times: list[list[Times]] = [[] for _ in nodes]
     steps: list[float] = []
     for number in range(rounds + 1):
-        step = seconds_of(lambda: model(**call), 1)
-        found = {
-            name: (seconds_of(ours, repeats), seconds_of(fft, repeats) if fft else None)
-            for name, (ours, fft, _) in nodes.items()
+        for node, found in zip(nodes, times, strict=True):
+            one = seconds_of(node.call, repeats)
+            plain, fft = (seconds_of(other, repeats) if other else None for other in (node.plain, node.fft))
+            if number:  # the first round warms up
+                found.append((one, plain, fft))
+        if number:
+            steps.append(seconds_of(lambda: model(**call), 1))
+    for node, found in zip(nodes, times, strict=True):
+        _add(result, " x ".join(map(str, grid)), node, shape.layers, found, steps)
+
+
+def _add(result: Result, grid: str, node: Node, layers: int, times: list[Times], steps: list[float]) -> None:
+    """Add the row and the checks of one node."""
+    extra = [one - (plain or 0.0) for one, plain, _ in times]
+    plains = [plain for _, plain, _ in times if plain is not None]
+    ffts = [(one, fft) for one, _, fft in times if fft is not None]
+    share = Spread.of([more / step for more, step in zip(extra, steps, strict=True)])
+    over = Spread.of([one / fft for one, fft in ffts]) if ffts else None
+    most = node.most(layers)
+    result.rows.append(
+        {
+            "grid": grid,
+            "node": node.name,
+            "is_in_preset": node.is_in_preset,
+            "ms": Spread.of([one for one, _, _ in times]).times(1e3).as_dict(),
+            "plain_ms": Spread.of(plains).times(1e3).as_dict() if plains else None,
+            "fft_ms": Spread.of([fft for _, fft in ffts]).times(1e3).as_dict() if ffts else None,
+            "over_fft": over.as_dict() if over else None,
+            "step_percent": share.times(100).as_dict(),
+            "most": most,
+            "all_percent": share.times(100 * most).as_dict(),
+            "error": node.error,
         }
-        if number:  # the first round warms up
-            steps.append(step)
-            for name, pair in found.items():
-                times[name].append(pair)
-    words = " x ".join(map(str, grid))
-    for name, pairs in times.items():
-        ours = [mine for mine, _ in pairs]
-        ffts = [(mine, fft) for mine, fft in pairs if fft is not None]
-        shares = Spread.of([mine / step for mine, step in zip(ours, steps, strict=True)])
-        over = Spread.of([mine / fft for mine, fft in ffts]) if ffts else None
-        result.rows.append(
-            {
-                "grid": words,
-                "node": name,
-                "ms": Spread.of(ours).times(1e3).as_dict(),
-                "fft_ms": Spread.of([fft for _, fft in ffts]).times(1e3).as_dict() if ffts else None,
-                "over_fft": over.as_dict() if over else None,
-                "step_percent": shares.times(100).as_dict(),
-                "error": nodes[name][2],
-            }
-        )
-        result.checks.append(Check(f"{words}, {name}: one node over a full step", shares.median, LARGEST_SHARE))
-        if over:
-            result.checks.append(Check(f"{words}, {name}: matrix product over torch.fft", over.median, 1.0))
+    )
+    result.checks.append(Check(f"{grid}, {node.name}: one node over a full step", share.median, LARGEST_SHARE))
+    if over:
+        result.checks.append(Check(f"{grid}, {node.name}: matrix product over torch.fft", over.median, 1.0))
 
 
 @torch.no_grad()
 def collect(*, is_quick: bool) -> Result:
     """Measure every grid."""
-    shape, grids, rounds, repeats = (QUICK, QUICK_GRIDS, 2, 2) if is_quick else (FULL, GRIDS, 6, 10)
+    shape, grids, repeats = (QUICK, QUICK_GRIDS, 2) if is_quick else (FULL, GRIDS, 10)
+    rounds = {grid: 2 if is_quick else FEW if math.prod(grid) > MANY_TOKENS else ROUNDS for grid in grids}
     width = shape.heads * shape.head_size
-    settings = {"model": f"DiT {shape.layers} x {width}", "batch": BATCH, "channels": width, "rounds": rounds}
+    settings = {
+        "model": f"DiT {shape.layers} x {width}",
+        "batch": BATCH,
+        "channels": width,
+        "rounds": list(rounds.values()),
+    }
     result = Result("spectral_cost", "Cost of spectral nodes", ABOUT, {**settings, "dtype": "float32"}, COLUMNS)
     for grid in grids:
-        measure(result, shape, grid, rounds, repeats)
+        measure(result, shape, grid, rounds[grid], repeats)
     return result
 
 
