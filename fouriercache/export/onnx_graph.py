@@ -163,7 +163,9 @@ def _drop_squeezes(model: ir.Model) -> None:
         if value is None or value.shape is None or given is None:
             continue
         sizes = [value.shape[int(axis)] for axis in given.numpy().reshape(-1)]
-        if sizes and all(isinstance(size, int) and size != 1 for size in sizes):
+        result = node.outputs[0].shape
+        is_as_long = result is not None and len(result) == len(value.shape)  # as torch says of a dynamic size
+        if sizes and (is_as_long or all(isinstance(size, int) and size != 1 for size in sizes)):
             node.op_type = "Identity"
             node.resize_inputs(1)
     common.IdentityEliminationPass()(model)

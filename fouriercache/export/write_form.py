@@ -197,14 +197,23 @@ class _Facts:
     def given(self, name: str) -> Given:
         role = self.roles.get(name, "hoisted")
         tensor = self.tensors[name if name in self.roles else name.removeprefix("hoisted_")]
-        return Given(name, role, name_of(tensor.dtype), self._sizes(tensor))
+        return Given(name, role, *self._form(name, role, tensor))
 
     def returned(self, name: str) -> Returned:
         output, tensor = self.outputs.get(name) or (Output(name, "hoisted"), self.tensors[name])
-        return Returned(output.name, output.role, name_of(tensor.dtype), self._sizes(tensor), name)
+        return Returned(output.name, output.role, *self._form(name, output.role, tensor), name)
 
-    def _sizes(self, tensor: Tensor) -> tuple[int | str, ...]:
-        return tuple(renamed(size, self.names) for size in sizes_of(tensor))
+    def _form(self, name: str, role: str, tensor: Tensor) -> tuple[str, tuple[int | str, ...]]:
+        """The dtype and sizes that a value has in ONNX, where a complex number is a pair of real ones."""
+        sizes = tuple(renamed(size, self.names) for size in sizes_of(tensor))
+        if not tensor.is_complex():
+            return name_of(tensor.dtype), sizes
+        if role != "hoisted":
+            raise LoweringError(
+                f"{name} ({role}) is {tensor.dtype}, and ONNX has no complex numbers.\n"
+                "  Let the model take and return pairs of real ones, by torch.view_as_real and view_as_complex."
+            )
+        return name_of(tensor.dtype.to_real()), (*sizes, 2)
 
 
 def _returning(program: Program, names: Sequence[str]) -> Program:

@@ -96,6 +96,20 @@ def test_a_batch_that_the_model_treats_otherwise_is_not_promised(tmp_path):
         torch.testing.assert_close(bundled.new_session()(**call), want, rtol=1e-4, atol=1e-5)
 
 
+class Ordered(Doubled):
+    """Takes the samples in an order that it is given: the first alone may ask for another."""
+
+    def forward(self, hidden_states: Any, timestep: Any, class_labels: Any, order: Any) -> Any:
+        return self.inner(hidden_states[order], timestep, class_labels, return_dict=False)[0]
+
+
+@pytest.mark.parametrize(("order", "least"), [([1, 0], 2), ([0, 1], 1)])
+def test_one_sample_is_not_promised_where_the_model_refuses_the_first_alone(order, least):
+    call = {**CALLS[0], "order": torch.tensor(order)}
+    fast = fc.optimize(Ordered(), fc.FORA(1, site="stack"), num_steps=9, example_inputs=call)
+    assert fast.least_batch(fast.captured[0]) == least
+
+
 @pytest.mark.slow
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

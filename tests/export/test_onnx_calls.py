@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
+import fouriercache as fc
 from fouriercache.capture import capture
 from fouriercache.export.onnx_graph import translate
+from fouriercache.models import zoo
 from fouriercache.program import Program
 
 pytestmark = pytest.mark.ort
@@ -117,3 +121,16 @@ def test_what_is_not_known_is_decomposed(decompositions: list[object]):
     found = in_onnx_runtime(program, values)
     assert len(decompositions) == 1
     torch.testing.assert_close(found, model(*values))
+
+
+@pytest.mark.slow
+def test_complex_numbers_pass_from_graph_to_graph_of_a_bundle_as_pairs(tmp_path: Path):
+    model, call = zoo.build("AnyFlowTransformer3DModel")
+    fast = fc.optimize(model, fc.TaylorSeer(2, 1, site="stack"), num_steps=4, example_inputs=call)
+    fc.export(fast, tmp_path / "bundle", single_graph=False)
+    bundled, session = fc.load(tmp_path / "bundle", threads=1), fast.new_session()
+    for timestep in (900, 600, 300, 0):
+        inputs = {**call, "timestep": torch.full_like(call["timestep"], timestep)}
+        with torch.no_grad():
+            (want,), (have,) = (pytree.tree_leaves(run(**inputs)) for run in (session, bundled))
+        torch.testing.assert_close(have, want, rtol=1e-4, atol=1e-4 * float(want.abs().max()))
