@@ -106,6 +106,7 @@ def summarize(rows: Mapping[str, Mapping[str, Any]]) -> Result:
     settings = {
         "classes": len(ordered),
         "captured": len(good),
+        "written in ONNX": sum(row.get("onnx") == "yes" for row in good),
         "blocks in each list": 2,
         "steps": STEPS,
         "not measured": f"{len(missing)} ({' '.join(missing)})" if missing else 0,

@@ -13,7 +13,7 @@ _TEXT = 6
 
 def _minimax_inputs() -> dict[str, Any]:
     """One sequence of text, audio and video; tags say which is which, and audio has a timestep of its own."""
-    audio, video = 4, 16
+    audio, video = 4, 64
     length = _TEXT + audio + video
     tags, stamps = torch.zeros(length, dtype=torch.long), torch.zeros(length, dtype=torch.long)
     tags[:_TEXT], tags[_TEXT : _TEXT + audio], stamps[_TEXT : _TEXT + audio] = 1, 2, 1
