@@ -159,16 +159,18 @@ def copy_part(
         stops: nodes that become inputs, behind the others.
     """
     stops = stops or {}
-    inputs = [given for node, given in zip(program.placeholders, program.inputs, strict=True) if node in nodes]
-    last = program.placeholders[-1]
+    placeholders = program.placeholders
+    inputs = [given for node, given in zip(placeholders, program.inputs, strict=True) if node in nodes]
     graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
+    for node in placeholders:
+        if node in nodes:
+            copies[node] = graph.node_copy(node)
+    for stop, given in stops.items():
+        copies[stop] = graph.placeholder(given.name)
+        copies[stop].meta["val"] = stop.meta["val"]
     for node in program.graph.nodes:
-        if node in nodes and node not in stops and node.op != "output":
+        if node in nodes and node not in copies and node.op != "output":
             copies[node] = graph.node_copy(node, lambda source: copies[source])
-        if node is last:
-            for stop, given in stops.items():
-                copies[stop] = graph.placeholder(given.name)
-                copies[stop].meta["val"] = stop.meta["val"]
     for node, new in copies.items():
         wanted = stops[node].name if node in stops else node.name
         if new.name != wanted:
