@@ -15,6 +15,7 @@ from fouriercache.export import Job
 from fouriercache.export.tensorrt import PlanCache, Profile, build_plans, bundle_plans, plan_facts, target_from_name
 from fouriercache.export.tensorrt.bundle_plans import chosen_tokens
 from fouriercache.export.write_form import FormWriter
+from fouriercache.onnx_files import outside_places, parse_onnx
 from tests.tiny import METHOD, tiny_dit
 
 pytestmark = [pytest.mark.trt, pytest.mark.ort]
@@ -71,11 +72,22 @@ def test_a_plan_takes_and_gives_what_its_graph_does(built, manifest):
         assert [t["name"] for t in entry["plan"]["outputs"]] == [output.graph_name for output in graphs[onnx].outputs]
 
 
-def test_what_runs_for_all_steps_at_once_has_a_profile_for_it(built):
+def test_what_runs_for_all_steps_at_once_takes_that_batch_in_its_one_profile(built):
     _, found, _, _ = built
     for onnx, entry in found.items():
-        wide = ((1, 18, 36),) if ".timed." in onnx else ()
-        assert tuple(map(tuple, entry["plan"]["profiles"])) == ((1, 2, 4), *wide)
+        most = 36 if ".timed." in onnx else 4
+        assert tuple(map(tuple, entry["plan"]["profiles"])) == ((1, 2, most),)
+
+
+def test_a_plan_holds_each_weight_of_its_graph_once(built):
+    folder, found, _, _ = built
+    timed = [onnx for onnx in found if ".timed." in onnx]
+    assert timed
+    for onnx in timed:
+        places = {place.offset: place.length or 0 for place in outside_places(parse_onnx((folder / onnx).read_bytes()))}
+        stored = sum(places.values())
+        assert stored > 4096
+        assert stored <= found[onnx]["facts"]["weight_bytes"] <= stored + 256  # a few scalars of its own
 
 
 def test_a_cached_plan_is_taken_for_the_same_graph(built, bundle, manifest, tmp_path):

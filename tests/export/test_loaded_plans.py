@@ -161,6 +161,23 @@ def test_a_library_that_is_missing_is_named(folder, manifest, device):
         find_plans(folder, planned(manifest), device, find_none)
 
 
+def test_plans_of_a_library_that_is_missing_do_not_hide_those_of_one_that_is_installed(folder, manifest, device):
+    usual = planned(manifest).plans["tensorrt:sm89"]
+    other = {file: entry(e["file"], library="TensorRT", version="10.16") for file, e in usual.items()}
+    both = planned(manifest, current=other, sm89=usual)
+
+    def find(flavour: Any, version: str = "1.7.1.116") -> Library:
+        if flavour == "TensorRT":
+            raise MissingExtraError("TensorRT is not installed")
+        return Library(flavour, version, ort_library(device, folder))
+
+    assert find_plans(folder, both, device, find).target == "tensorrt:sm89"
+    with pytest.raises(
+        EngineError, match=r"tensorrt:sm89 were built by TensorRT-RTX 1\.7\.1\.116, and TensorRT-RTX 1\.8"
+    ):
+        find_plans(folder, both, device, partial(find, version="1.8.0"))
+
+
 @pytest.mark.parametrize(
     "entries",
     [

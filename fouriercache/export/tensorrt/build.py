@@ -39,7 +39,8 @@ def build_plan(
 
     Args:
         onnx: the model; weights may lie in files beside it.
-        profiles: ranges of batch sizes; not used for a file with a fixed batch.
+        profiles: ranges of batch sizes; not used for a file with a fixed batch. TensorRT-RTX holds the weights of most
+            matrix products once for each.
         sizes: (least, typical, most) of other sizes that it leaves open, by the names it gives them.
         level: the builder's optimisation level, 0 to 5.
         cache: where plans built earlier are looked for, and this one is kept. None builds.

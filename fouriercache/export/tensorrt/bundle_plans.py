@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,8 @@ def build_plans(target: Target, job: Job, profile: Profile, cache: PlanCache | N
     """Build the plans of a bundle into its folder; return what its manifest is to say of them.
 
     That is, for each ONNX file that has one: the plan's file, what it was built with, and its facts where they can be
-    read. What depends on timestep and conditioning alone is computed for all steps in one batch, so its plan has a
-    profile for that, too.
+    read. What depends on timestep and conditioning alone may be computed for all steps in one batch, so its plan takes
+    that many samples, too.
 
     Args:
         cache: of plans built earlier; None is the user's.
@@ -64,7 +64,7 @@ def build_plans(target: Target, job: Job, profile: Profile, cache: PlanCache | N
                 job.folder / graph.file,
                 job.folder / file,
                 target,
-                profiles=_profiles(profile, job.num_steps if is_timed else None),
+                profiles=[_widened(profile, job.num_steps) if is_timed else profile],
                 sizes=chosen_tokens(form, graph, job.counts),
                 cache=kept,
                 notice=partial(_pass_on, job.progress, file),
@@ -93,11 +93,13 @@ def _run_graphs(form: Form) -> Iterator[tuple[Graph, bool]]:
         yield form.probe.first, False
 
 
-def _profiles(profile: Profile, steps: int | None) -> list[Profile]:
-    """The profile, and behind it one for `steps` steps in one batch."""
-    if steps is None or steps == 1:
-        return [profile]
-    return [profile, Profile(profile.least, profile.typical * steps, profile.most * steps)]
+def _widened(profile: Profile, steps: int | None) -> Profile:
+    """The profile, with room for all steps in one batch.
+
+    It stays tuned for one step: that runs in every step of a trajectory, the batch of all once in a prepared one. A
+    profile of its own for the batch would be tuned for it, and TensorRT-RTX holds all weights once more for each.
+    """
+    return replace(profile, most=profile.most * (steps or 1))
 
 
 def chosen_tokens(form: Form, graph: Graph, counts: Sequence[tuple[int, ...]]) -> _Sizes:

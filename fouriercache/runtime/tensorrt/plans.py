@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from fouriercache.bundle.manifest import Graph, Manifest
-from fouriercache.errors import BundleError, EngineError
+from fouriercache.errors import BundleError, EngineError, MissingExtraError
 from fouriercache.program import Input, Output
 from fouriercache.runtime.tensorrt.device import Device
 from fouriercache.runtime.tensorrt.engine import PlanFile, load_engine
@@ -80,9 +80,10 @@ def find_plans(
         find: finds the library of a flavour.
 
     Raises:
-        EngineError: the bundle has none for this GPU, or none for the library that is installed; says what it has.
+        EngineError: the bundle has none for this GPU, or none for the library that is installed; says what it has. Or
+            that library is of a version that this package does not know.
         BundleError: what the manifest says of plans makes no sense.
-        MissingExtraError: the library that built them is not installed.
+        MissingExtraError: no library that built any of them is installed.
     """
     here = device.capability()
     built: list[tuple[str, Mapping[str, Any], PlanFile]] = []
@@ -98,11 +99,20 @@ def find_plans(
             f"the bundle has no TensorRT plans for this GPU, which is {here}: it has {have}.\n  where: {folder}\n"
             f"  Export with targets=['tensorrt:{here}'], or ['tensorrt:current'] on this machine."
         )
+    installed: list[tuple[str, PlanFile, Library]] = []
+    unusable: list[MissingExtraError | EngineError] = []
     for target, entries, plan in fitting:
-        library = find(plan.library)
+        try:
+            library = find(plan.library)
+        except (MissingExtraError, EngineError) as error:
+            unusable.append(error)
+            continue
         if library.version == plan.version:
             return Plans(folder, manifest, target, entries, library, device)
-    target, _, plan = fitting[0]
+        installed.append((target, plan, library))
+    if not installed:
+        raise unusable[0]
+    target, plan, library = installed[0]
     raise EngineError(
         f"the bundle's plans for {target} were built by {plan.library} {plan.version}, and {library} is installed: a "
         f"plan runs on the version that built it.\n  where: {folder}\n"
