@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import glob
 import hashlib
 import os
 import re
@@ -11,7 +12,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fouriercache.bundle.manifest import MANIFEST, File, Manifest, read_manifest
@@ -103,8 +104,16 @@ def _check_kind(path: Path) -> None:
         )
 
 
+def why_no_folder(path: Path) -> str | None:
+    """Why no folder can be made at `path`, as far as that shows beforehand; None when it can."""
+    above = next(parent for parent in Path(os.path.abspath(path)).parents if os.path.lexists(parent))
+    if not above.is_dir():
+        return f"{above} is no folder"
+    return None if os.access(above, os.W_OK | os.X_OK) else f"{above} may not be written to"
+
+
 def check_place(target: Path) -> None:
-    """Raise BundleError when a bundle may not be written at `target`: there is something else than a bundle."""
+    """Raise BundleError when a bundle cannot be written at `target`: there is something else, or it is out of reach."""
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise BundleError(f"{target} is no folder, so no bundle can be written there.\n  Give another name.")
     if target.is_dir() and any(target.iterdir()):
@@ -115,11 +124,16 @@ def check_place(target: Path) -> None:
                 f"{target} holds something else than a bundle, and is left as it is.\n"
                 "  Give another folder, or remove that one."
             ) from error
+    reason = why_no_folder(target)
+    if reason is not None:
+        raise BundleError(f"the bundle cannot be written: {reason}.\n  where: {target}\n  Give another folder.")
 
 
 @contextmanager
 def staged(target: Path) -> Iterator[Path]:
     """Give a new folder beside `target`, which takes its place when the context ends well, and is gone otherwise.
+
+    What a process that was killed left of an earlier one is removed.
 
     Raises BundleError when `target` holds something else than a bundle, or the files cannot be written.
     """
@@ -128,16 +142,55 @@ def staged(target: Path) -> Iterator[Path]:
     stage: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        yield stage
-        stage.chmod(0o755)
-        _sync(stage)
-        _put(stage, target)
+        _remove_abandoned(target)
+        stage = Path(tempfile.mkdtemp(prefix=_stage_prefix(target), dir=target.parent))
+        with _opened(stage) as handle:
+            with suppress(OSError):  # where there are no locks, no other export removes it either
+                _lock(handle)
+            yield stage
+            stage.chmod(0o755)
+            _sync(stage)
+            _put(stage, target)
     except OSError as error:
         raise _no_room(error, target) from error
     finally:
         if stage is not None:
             shutil.rmtree(stage, ignore_errors=True)
+
+
+def _stage_prefix(target: Path) -> str:
+    return f".{target.name}.export-"
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    """Take an open folder's lock, which the system gives back when it is closed or the process ends, however it does.
+
+    Raises OSError when another process has it, or the file system has no locks.
+    """
+    import fcntl  # not there on Windows, where bundles are read all the same
+
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove the folders in which exports to `target` were broken off.
+
+    A lock tells, and not a process's number: each container counts its own, and numbers are given again.
+    """
+    for stage in target.parent.glob(glob.escape(_stage_prefix(target)) + "*"):
+        with suppress(OSError), _opened(stage) as handle:  # its export goes on, or has just ended
+            if any(stage.iterdir()):  # or it was just made, and is not locked yet
+                _lock(handle)
+                shutil.rmtree(stage)
 
 
 def _sync(stage: Path) -> None:

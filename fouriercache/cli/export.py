@@ -15,7 +15,7 @@ from rich.table import Table
 from fouriercache.bundle.folder import check_place
 from fouriercache.bundle.manifest import Manifest
 from fouriercache.cli.build import choose_method, find_example, optimize_example
-from fouriercache.cli.exits import CHECK_FAILED
+from fouriercache.cli.exits import CHECK_FAILED, ends_by_sigterm
 from fouriercache.cli.options import (
     CacheDir,
     DryRun,
@@ -30,11 +30,14 @@ from fouriercache.cli.options import (
 )
 from fouriercache.cli.speak import complain, say, show, show_json, working
 from fouriercache.errors import BundleError, PreconditionError, TargetError
-from fouriercache.export import check_weights, engine_for
+from fouriercache.export import check_extras, check_weights, engines_for
 from fouriercache.export import export as write_bundle
-from fouriercache.export.tensorrt import TARGETS
-from fouriercache.export.triton import Runner, check_folder, export_triton
+from fouriercache.export.tensorrt import TARGETS, Profile
+from fouriercache.export.triton import Runner, check_folder, check_servable, export_triton
 from fouriercache.methods import Method
+from fouriercache.models.examples import Example
+from fouriercache.runtime.module import OptimizedModule
+from fouriercache.schedules import SiteSchedule
 from fouriercache.testing.bundle_loops import Difference, compare_bundle
 
 EXAMPLES = examples(
@@ -58,7 +61,7 @@ def export(
     steps: Steps = 50,
     target: Annotated[
         list[str] | None,
-        typer.Option(help=f"An engine to build; may be given again. {', '.join(TARGETS)}."),
+        typer.Option(help=f"An engine to build; may be given again. onnx (always written), {', '.join(TARGETS)}."),
     ] = None,
     batches: Annotated[str, typer.Option(help="Batch sizes of engines: least,typical,most.")] = "1,2,8",
     single_graph: Annotated[bool, typer.Option(help="Also write the whole step as one graph with one If.")] = True,
@@ -72,36 +75,32 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Optimise a model and write what ships: a bundle that runs without its code, engines, models for a server."""
+    # what cannot be done is said before the work begins, and by a dry run as well
     sizes = _sizes(batches)
-    for name in target or []:
-        engine_for(name, sizes)  # what cannot be built is said before the work begins
+    check_extras()
+    engines_for(target or [], sizes)
     _check_folders(out, triton)
-    example = find_example(model)
     chosen = choose_method(method, site=site, interval=interval, order=order)
-    if dry_run:
-        _say_plan(model, chosen, out, target or [], as_json=as_json)
-        return
-    check_weights(example.model)
-    fast = optimize_example(model, example, chosen, steps, cache_dir)
-    with _Files() as files:
-        manifest = write_bundle(
-            fast, out, targets=["onnx", *(target or [])], batches=sizes, single_graph=single_graph,
-            notice=files.begin, progress=files.move,
-        )  # fmt: skip
-    say(f"Wrote {out}")
     if triton is not None:
-        with working(f"Writing {triton}"):
-            export_triton(out, triton, runner=triton_runner, batches=sizes)
-        say(f"Wrote {triton}")
-    differences: tuple[Difference, ...] = ()
-    if validate and manifest.model.dtype in _COMPARED:
-        try:
-            with working(f"Running {steps} steps of {out} in ONNX Runtime, and in eager"):
-                differences = compare_bundle(fast, out, example.inputs, num_steps=steps)
-        except PreconditionError as error:
-            say(f"Not compared with eager: {error}")
-    elif validate:
-        say(f"Not compared with eager: ONNX Runtime's CPU provider has no {manifest.model.dtype}.")
+        check_servable(chosen, steps)
+    example = find_example(model)
+    check_weights(example.model)
+    if dry_run:
+        _say_plan(_planned(model, chosen, out, target or [], triton, single_graph=single_graph), as_json=as_json)
+        return
+    with ends_by_sigterm():
+        fast = optimize_example(model, example, chosen, steps, cache_dir)
+        with _Files() as files:
+            manifest = write_bundle(
+                fast, out, targets=["onnx", *(target or [])], batches=sizes, single_graph=single_graph,
+                notice=files.begin, progress=files.move,
+            )  # fmt: skip
+        say(f"Wrote {out}")
+        if triton is not None:
+            with working(f"Writing {triton}"):
+                export_triton(out, triton, runner=triton_runner, batches=sizes)
+            say(f"Wrote {triton}")
+        differences = _compare(fast, out, example, manifest, steps) if validate else ()
     if as_json:
         show_json(_as_dict(manifest, out, triton) | {"differences": [_difference(found) for found in differences]})
     else:
@@ -124,16 +123,52 @@ def _difference(found: Difference) -> dict[str, Any]:
     return vars(found) | {"worst": found.worst if isfinite(found.worst) else None, "is_met": found.is_met}
 
 
-def _say_plan(model: str, method: Method, out: Path, targets: list[str], *, as_json: bool) -> None:
-    """Say what would be written."""
+def _compare(
+    fast: OptimizedModule, out: Path, example: Example, manifest: Manifest, steps: int
+) -> tuple[Difference, ...]:
+    """Compare a loop of the bundle with eager, where it can be."""
+    if manifest.model.dtype not in _COMPARED:
+        say(f"Not compared with eager: ONNX Runtime's CPU provider has no {manifest.model.dtype}.")
+        return ()
+    try:
+        with working(f"Running {steps} steps of {out} in ONNX Runtime, and in eager"):
+            return compare_bundle(fast, out, example.inputs, num_steps=steps)
+    except PreconditionError as error:
+        say(f"Not compared with eager: {error}")
+        return ()
+
+
+def _planned(
+    model: str, method: Method, out: Path, targets: list[str], triton: Path | None, *, single_graph: bool
+) -> dict[str, Any]:
+    """What would be written."""
     modes = ["compute", "reuse", *(["partial"] if method.tokens.is_partial else [])]
     modes += ["probe"] if method.schedule.indicator is not None else []
+    has_single = single_graph and not method.tokens.is_partial and not isinstance(method.schedule, SiteSchedule)
+    return {
+        "model": model,
+        "method": repr(method),
+        "bundle": str(out),
+        "graphs": modes,
+        "single_graph": "step.onnx" if has_single else None,
+        "targets": targets,
+        "triton": None if triton is None else str(triton),
+    }
+
+
+def _say_plan(planned: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
-        show_json({"model": model, "method": repr(method), "bundle": str(out), "graphs": modes, "targets": targets})
-    else:
-        engines = f", and plans for {', '.join(targets)}" if targets else ""
-        typer.echo(f"{out} would have the graphs {', '.join(modes)} of {method.name} on {model}{engines}.")
-        typer.echo("Nothing was written.")
+        show_json(planned)
+        return
+    single = f", and all in one as {planned['single_graph']}" if planned["single_graph"] else ""
+    typer.echo(f"{planned['bundle']} would have the graphs {', '.join(planned['graphs'])}{single}.")
+    typer.echo(f"They are of {planned['method']} on {planned['model']}.")
+    engines = [target for target in planned["targets"] if target != "onnx"]
+    if engines:
+        typer.echo(f"It would have plans for {', '.join(engines)}.")
+    if planned["triton"]:
+        typer.echo(f"{planned['triton']} would have a model repository for Triton Inference Server.")
+    typer.echo("Nothing was written.")
 
 
 def _check_folders(out: Path, triton: Path | None) -> None:
@@ -152,8 +187,7 @@ def _sizes(text: str) -> tuple[int, int, int]:
     parts = text.split(",")
     if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
         raise TargetError(f"--batches takes three whole numbers, least,typical,most, as 1,2,8; got {text!r}.")
-    least, typical, most = map(int, parts)
-    return least, typical, most
+    return Profile(*map(int, parts)).sizes()
 
 
 def _as_dict(manifest: Manifest, out: Path, triton: Path | None) -> dict[str, Any]:

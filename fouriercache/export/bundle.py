@@ -20,6 +20,7 @@ from fouriercache.errors import BundleError, LoweringError, NotCapturedError, Ta
 from fouriercache.export.engine import Engine, Job
 from fouriercache.export.steps_table import keys_of, steps_of
 from fouriercache.export.tensorrt.bundle_plans import plans_for
+from fouriercache.export.tensorrt.targets import TARGETS
 from fouriercache.export.weight_file import WeightFile
 from fouriercache.export.write_form import FormWriter
 from fouriercache.extras import import_extra
@@ -81,9 +82,8 @@ def export(
             f"export takes what optimize() returned, and got a {type(fast).__name__}.\n"
             "  Pass fc.optimize(model, method)."
         )
-    import_extra("onnx")
-    import_extra("onnxscript")
-    engines = [(target, engine_for(target, batches)) for target in targets if target != "onnx"]
+    check_extras()
+    engines = engines_for(targets, batches)
     folder = Path(path)
     check_place(folder)
     check_weights(fast.model)
@@ -111,17 +111,26 @@ def export(
     return manifest
 
 
-def engine_for(target: str, batches: Sequence[int]) -> Engine:
-    """Return what builds engines for a target, for (least, typical, most) batch sizes.
+def check_extras() -> None:
+    """Raise MissingExtraError when what writes ONNX is not installed."""
+    import_extra("onnx")
+    import_extra("onnxscript")
+
+
+def engines_for(targets: Sequence[str], batches: Sequence[int]) -> list[tuple[str, Engine]]:
+    """Return each target but "onnx", and what builds engines for it, for (least, typical, most) batch sizes.
 
     Raises:
-        TargetError: the target is not known, or cannot be built for here.
-        MissingExtraError: it needs an extra that is not installed.
+        TargetError: a target is not known, or cannot be built for here.
+        MissingExtraError: one needs an extra that is not installed.
     """
+    return [(target, _engine_for(target, batches)) for target in targets if target != "onnx"]
+
+
+def _engine_for(target: str, batches: Sequence[int]) -> Engine:
     kind = target.partition(":")[0]
     if kind not in ENGINES:
-        known = ", ".join(["onnx", *(f"{name}:..." for name in ENGINES)])
-        raise TargetError(f"there is no target called {target!r}.\n  Use one of: {known}.")
+        raise TargetError(f"there is no target called {target!r}.\n  Use one of: {', '.join(['onnx', *TARGETS])}.")
     return ENGINES[kind](target, batches)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from fouriercache.bundle.manifest import Step
 from fouriercache.errors import LoweringError
+from fouriercache.methods import Method
 from fouriercache.runtime.call import Call
 from fouriercache.runtime.rules import Rules
 from fouriercache.schedules import Place, SiteSchedule
@@ -19,7 +20,7 @@ def steps_of(rules: Rules, places: Sequence[Place]) -> tuple[Step, ...] | None:
     That is when the number of steps is not known, the schedule measures, or the predictor reads the features.
     """
     count = rules.num_steps
-    if count is None or rules.method.schedule.steps(count) is None or rules.method.predictor.needs_gram:
+    if count is None or not is_known_beforehand(rules.method, count):
         return None
     session = replace(rules, passes_per_step=1, direction="down", timesteps=None)()
     found = []
@@ -29,6 +30,11 @@ def steps_of(rules: Rules, places: Sequence[Place]) -> tuple[Step, ...] | None:
         session.commit(plan)
         found.append(Step(plan.mode, plan.refreshed, plan.coefficients, plan.counts))
     return tuple(found)
+
+
+def is_known_beforehand(method: Method, num_steps: int) -> bool:
+    """Whether what each of so many steps runs, and with which scalars, is known before a trajectory runs."""
+    return method.schedule.steps(num_steps) is not None and not method.predictor.needs_gram
 
 
 def keys_of(rules: Rules, steps: Steps) -> list[ModeKey]:

@@ -229,10 +229,17 @@ with staged(Path({str(copy)!r})) as stage:
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         stage = Path(process.stdout.readline().strip())
+        with staged(copy) as other:
+            assert (stage / "weights.bin").is_file(), "an export that goes on keeps its folder"
+            shutil.copytree(copy, other, dirs_exist_ok=True)
         process.send_signal(signal.SIGKILL)
     with pytest.raises(BundleError, match="broken off"):
         fc.load(stage)
     assert fc.load(copy, threads=1).manifest == read_manifest((bundle / "manifest.json").read_text())
+    with staged(copy) as other:
+        assert not stage.exists(), "the next export removes what is left of one that was killed"
+        shutil.copytree(bundle, other, dirs_exist_ok=True)
+    assert list(tmp_path.iterdir()) == [copy]
 
 
 def test_an_export_without_anything_to_export_says_what_is_missing(tmp_path):

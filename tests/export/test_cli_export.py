@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 from typer.testing import CliRunner, Result
 
 from fouriercache import cli
-from fouriercache.bundle.folder import read_folder
+from fouriercache.bundle.folder import read_folder, staged
 from fouriercache.cli import export as command
+from fouriercache.models.examples import Example
 from fouriercache.testing.bundle_loops import Difference
 
 pytestmark = pytest.mark.ort
@@ -71,6 +75,22 @@ def test_batches_that_are_no_three_sizes_are_bad_use(quick: list[Any], batches: 
     assert quick == []
 
 
+@pytest.mark.parametrize("batches", ["8,2,1", "0,2,8"])
+def test_batches_that_are_in_no_order_are_bad_use_with_and_without_engines(quick: list[Any], batches: str):
+    for words in (("--dry-run",), ("--triton", "tx")):
+        result = run("--batches", batches, *words)
+        assert result.exit_code == 2, result.output
+        assert "least <= typical <= most" in plain(result.stderr)
+    assert quick == []
+
+
+def test_a_method_that_triton_cannot_serve_is_refused_before_any_work(quick: list[Any]):
+    result = run("--method", "TeaCache", "--triton", "tx", "--dry-run")
+    assert result.exit_code == 3, result.output
+    assert "no table of steps" in plain(result.stderr)
+    assert quick == []
+
+
 def test_a_repository_is_not_written_into_a_folder_that_holds_something(quick: list[Any], tmp_path: Path):
     (tmp_path / "mine.txt").write_text("mine")
     result = run("--triton", str(tmp_path))
@@ -84,7 +104,9 @@ def test_folders_that_cannot_be_written_to_are_bad_use_before_any_work(quick: li
     found = [
         (run("--out", str(tmp_path)), "holds something else than a bundle"),
         (run("--out", str(tmp_path / "thesis.tex")), "is no folder"),
+        (run("--out", str(tmp_path / "thesis.tex" / "bundle"), "--dry-run"), "is no folder"),
         (run("--triton", str(tmp_path / "thesis.tex")), "folder of its own"),
+        (run("--triton", str(tmp_path / "thesis.tex" / "tx"), "--dry-run"), "is no folder"),
         (run("--out", str(tmp_path / "new"), "--triton", str(tmp_path / "new" / "triton")), "in the bundle's own"),
     ]
     for result, message in found:
@@ -94,26 +116,64 @@ def test_folders_that_cannot_be_written_to_are_bad_use_before_any_work(quick: li
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_a_folder_that_may_not_be_written_to_is_bad_use(
+    quick: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("fouriercache.bundle.folder.os.access", lambda path, mode: not mode & os.W_OK)
+    result = run("--out", str(tmp_path / "bundle"), "--dry-run")
+    assert result.exit_code == 2, result.output
+    assert "may not be written to" in plain(result.stderr).replace("│ ", "")
+    assert quick == []
+
+
 def test_a_model_without_weights_is_refused_before_it_is_captured(tmp_path: Path):
-    result = run("dit-xl-2@1", "--out", str(tmp_path / "new"))
-    assert result.exit_code == 3, result.output
-    assert "weights have no values" in plain(result.stderr)
+    for words in ((), ("--dry-run",)):
+        result = run("dit-xl-2@1", "--out", str(tmp_path / "new"), *words)
+        assert result.exit_code == 3, result.output
+        assert "weights have no values" in plain(result.stderr)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_target_that_is_not_there_is_bad_use_and_says_which_are(quick: list[Any]):
-    result = run("--target", "tensorrt:sm90")
+@pytest.mark.parametrize("target", ["tensorrt:sm90", "trt:sm89", "onnx:"])
+def test_a_target_that_is_not_there_is_bad_use_and_says_which_are(quick: list[Any], target: str):
+    result = run("--target", target)
     assert result.exit_code == 2
     assert "tensorrt:sm89" in plain(result.stderr)
+    assert "tensorrt:current" in plain(result.stderr)
     assert quick == []
 
 
 def test_a_dry_run_says_what_would_be_written_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    result = run("--method", "TeaCache", "--dry-run")
+    result = run("--method", "TeaCache", "--dry-run", "--no-single-graph")
     assert result.exit_code == 0, result.output
-    assert "compute, reuse, probe" in plain(result.stdout)
-    assert json.loads(run("--dry-run", "--json").stdout)["graphs"] == ["compute", "reuse"]
+    assert "compute, reuse, probe." in plain(result.stdout)
+    words = ("--target", "onnx", "--triton", "tx", "--dry-run")
+    result = run(*words)
+    assert "compute, reuse, and all in one as step.onnx." in plain(result.stdout)
+    assert "tx would have a model repository" in plain(result.stdout)
+    found = json.loads(run(*words, "--json").stdout)
+    assert (found["graphs"], found["single_graph"], found["triton"]) == (["compute", "reuse"], "step.onnx", "tx")
+    assert json.loads(run("--method", "ToCa", "--dry-run", "--json").stdout)["single_graph"] is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_is_told_to_end_removes_what_is_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def write(fast: Any, out: Path, **options: Any) -> None:
+        with staged(out) as stage:
+            (stage / "weights.bin").write_bytes(b"x")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(command, "find_example", lambda *given: Example(nn.Identity(), {}))
+    monkeypatch.setattr(command, "optimize_example", lambda *given: None)
+    monkeypatch.setattr(command, "write_bundle", write)
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the tests go on where the command does not take it
+    try:
+        result = run("--out", str(tmp_path / "bundle"))
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert result.exit_code == 143, result.output
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,9 +10,11 @@ from typing import Any
 from fouriercache.bundle.folder import read_folder
 from fouriercache.bundle.manifest import Form, Graph, Manifest, Step
 from fouriercache.errors import LoweringError, TargetError
+from fouriercache.export.steps_table import is_known_beforehand
 from fouriercache.export.tensorrt import Profile
 from fouriercache.export.triton.config import Kind, Runner
 from fouriercache.export.triton.repository import Served, write_repository
+from fouriercache.methods import Method
 
 
 def export_triton(
@@ -61,11 +63,7 @@ def _served(folder: Path, name: str, number: int) -> Served:
         )
     form, steps = manifest.forms[number], manifest.trajectory.steps
     if steps is None:
-        raise LoweringError(
-            "the schedule decides while a trajectory runs, or the number of steps is not known, so there is no table "
-            f"of steps for a client to follow.\n  where: {folder}\n"
-            "  Export with optimize(..., num_steps=) and a schedule that is fixed beforehand, such as fc.Table."
-        )
+        raise _no_table(str(folder))
     graphs = {_key(mode.mode, mode.refreshed): mode.parts.whole for mode in form.modes}
     single = form.single
     return Served(
@@ -76,6 +74,20 @@ def _served(folder: Path, name: str, number: int) -> Served:
         states_of([*graphs.values(), *([] if single is None else [single])]),
         [_row(number, step, graphs, single) for number, step in enumerate(steps)],
         _about(manifest, form),
+    )
+
+
+def check_servable(method: Method, num_steps: int) -> None:
+    """Raise LoweringError when the bundle of a method could not be written as a model repository."""
+    if not is_known_beforehand(method, num_steps):
+        raise _no_table(repr(method))
+
+
+def _no_table(where: str) -> LoweringError:
+    return LoweringError(
+        "the schedule or the predictor decides while a trajectory runs, or the number of steps is not known, so there "
+        f"is no table of steps for a client to follow.\n  where: {where}\n"
+        "  Export with optimize(..., num_steps=) and a schedule that is fixed beforehand, such as fc.Table."
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fouriercache.bundle.folder import why_no_folder
 from fouriercache.errors import LoweringError, TargetError
 from fouriercache.export.tensorrt import DEFAULT_PROFILES, Profile
 from fouriercache.export.triton.config import Kind, Runner, State, model_config
@@ -89,9 +90,14 @@ def write_repository(
 
 
 def check_folder(folder: Path) -> None:
-    """Raise TargetError when a repository may not be written to `folder`: it is no folder, or not empty."""
+    """Raise TargetError when no repository can be written to `folder`: it is no folder, not empty, or out of reach."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise TargetError(f"the model repository needs a folder of its own, and {folder} holds something already.")
+    reason = why_no_folder(folder)
+    if reason is not None:
+        raise TargetError(
+            f"the model repository cannot be written: {reason}.\n  where: {folder}\n  Name another folder."
+        )
 
 
 def _check_options(
