@@ -18,7 +18,9 @@ from fouriercache.testing.visits import Place, in_rows
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-_PLAN_FACTS = ("capturable", "host_branches", "copies", "gemms", "fused_attention", "kernels", "weight_bytes")
+_PLAN_FACTS = (
+    "inputs", "outputs", "capturable", "host_branches", "copies", "gemms", "fused_attention", "kernels", "weight_bytes"
+)  # fmt: skip
 
 
 def golden_of_bundle(folder: Path) -> Golden:

@@ -56,11 +56,11 @@ def test_names_the_callers_inputs_and_counts_what_is_kept(bundle: Path):
 
 
 def test_facts_of_plans_are_a_section_of_their_target(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    facts = dict.fromkeys(("copies", "gemms", "fused_attention", "kernels", "weight_bytes"), 3)
+    facts = dict.fromkeys(("inputs", "outputs", "copies", "gemms", "fused_attention", "kernels", "weight_bytes"), 3)
     entry = {"file": "x.plan", "facts": {**facts, "capturable": True, "host_branches": 0}}
     with_plans(monkeypatch, {"tensorrt:sm89": {"compute.moving.onnx": entry, "probe.onnx": {"facts": None}}})
     section = golden_of_bundle(bundle).sections["plans of tensorrt:sm89"]
-    assert "capturable True" in section.parts["compute.moving.onnx"]
+    assert section.parts["compute.moving.onnx"][:3] == ("inputs 3", "outputs 3", "capturable True")
     assert section.parts["probe.onnx"] == ("not known for this version",)
     assert_graph_matches(bundle, tmp_path / "bundle.txt", update=True)
     entry["facts"] = {**facts, "capturable": False, "host_branches": 1}

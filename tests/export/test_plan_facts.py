@@ -51,10 +51,11 @@ def test_a_plan_holds_each_weight_once(folder):
     assert stored <= plan_facts(folder / "mlp.plan").weight_bytes <= stored + 256  # a few scalars of its own
 
 
-def test_the_same_plan_for_two_gpus_differs_in_what_it_was_built_for(folder):
-    path = folder / "other.plan"
-    build_plan(folder / "mlp.onnx", path, target_from_name("tensorrt:sm120"))
-    assert plan_facts(path).accelerators == ("sm120",)
+@pytest.mark.parametrize("gpu", ["sm86", "sm120"])
+def test_the_same_plan_for_two_gpus_differs_in_what_it_was_built_for(folder, gpu):
+    path = folder / f"{gpu}.plan"
+    build_plan(folder / "mlp.onnx", path, target_from_name(f"tensorrt:{gpu}"))
+    assert plan_facts(path).accelerators == (gpu,)
 
 
 @pytest.mark.parametrize("length", [0, 40, 5000, -1])
