@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -94,6 +95,25 @@ def test_check_updates_when_it_is_asked_to(golden: Path, monkeypatch: pytest.Mon
     monkeypatch.undo()
     run("check", str(golden), "--update")
     assert golden.read_text() == before
+
+
+def test_an_update_makes_a_golden_that_cannot_be_read_again(golden: Path, monkeypatch: pytest.MonkeyPatch):
+    before = golden.read_text()
+    damaged = before.replace("version 1", "version 2").replace("\n[sites]", "\nhalf a line\n[sites]")
+    golden.write_text(damaged)
+    assert f"fouriercache check {golden} --update" in run("check", str(golden)).stderr.replace("\n", "")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: os.replace("nowhere", golden))
+        result = run("check", str(golden), "--update")
+    assert result.exit_code == 2
+    assert f"The golden {golden} cannot be written: No such file" in result.stderr.replace("\n", "")
+    assert (golden.read_text(), os.listdir(golden.parent)) == (damaged, [golden.name])
+    assert run("check", str(golden), "--update").exit_code == 0
+    assert golden.read_text() == before
+    golden.write_text(damaged.replace("\nspec: ", "\nsp"))
+    result = run("check", str(golden), "--update")
+    assert result.exit_code == 2
+    assert "it has no spec" in plain(result.stderr)
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,15 @@ def read_folder(folder: Path) -> Manifest:
 
     Raises BundleError when the folder is no bundle, a file is missing, cut short, changed, a link, or outside of it.
     """
+    if folder.is_file():
+        raise BundleError(
+            f"{folder} is a file, and a bundle is given by its folder.\n  Give {folder.parent}, if that is it."
+        )
     if not folder.is_dir():
-        raise BundleError(f"there is no folder {folder}, so no bundle can be loaded from it.")
+        raise BundleError(
+            f"there is no folder {folder}, so no bundle can be loaded from it.\n"
+            "  Give the folder that `fouriercache export` or fc.export wrote."
+        )
     path = folder / MANIFEST
     if not path.exists():
         raise BundleError(
@@ -58,7 +65,9 @@ def read_folder(folder: Path) -> Manifest:
     except OSError as error:
         raise BundleError(f"the bundle cannot be read: {error}.\n  where: {folder}") from error
     except BundleError as error:
-        error.add_note(f"in the bundle {folder}")
+        error.add_note(f"  where: {folder}")
+        if "\n" not in str(error):  # else it says itself what to do
+            error.add_note("  Copy the bundle again, whole, or export it again.")
         raise
     missing = {graph.file for form in manifest.forms for graph in form.graphs()} - set(manifest.files)
     if missing:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from fouriercache.bundle.algebra import method_from_plain, method_to_plain
 from fouriercache.bundle.calls import CallForm, OutputTree, Parameter
 from fouriercache.bundle.plain import from_plain, to_plain
+from fouriercache.bundle.plans import check_plans
 from fouriercache.errors import BundleError
 from fouriercache.methods import Method
 from fouriercache.predictors import Coefficients
@@ -203,7 +204,8 @@ class Manifest:
     """What a bundle is.
 
     Attributes:
-        versions: of the packages that wrote it. plans: engines built for targets, each as its own room describes it.
+        versions: of the packages that wrote it. plans: engines, by target and by the graph each stands for: its `file`,
+            the `plan` as its builder describes it, and its `facts`, see `PlanFacts`, or None where they are not known.
     """
 
     versions: Mapping[str, str]
@@ -261,6 +263,8 @@ def read_manifest(text: str) -> Manifest:
     )
     if not found.forms:
         raise BundleError("the bundle has no graphs.")
+    graphs = {graph.file for form in found.forms for graph in form.graphs()}
+    check_plans(found.plans, graphs, found.files.keys())
     return found
 
 

@@ -26,7 +26,7 @@ from fouriercache.cli.inspect import EXAMPLES as INSPECT
 from fouriercache.cli.inspect import inspect
 from fouriercache.cli.optimize import EXAMPLES as OPTIMIZE
 from fouriercache.cli.optimize import optimize
-from fouriercache.cli.speak import complain
+from fouriercache.cli.speak import complain, message_of
 from fouriercache.errors import OptimizeError
 from fouriercache.report.environment import find_version
 
@@ -41,7 +41,7 @@ class _Commands(TyperGroup):
             code = exit_code(error)
             if code is None:
                 raise
-            complain(str(error))
+            complain(message_of(error))
             raise typer.Exit(code) from error
 
 

@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
+from fouriercache.bundle.manifest import MANIFEST
 from fouriercache.cli.build import build_fast, choose_method
+from fouriercache.cli.exits import CHECK_FAILED
 from fouriercache.cli.options import CacheDir, Interval, Json, MethodName, Order, SiteName, Spec, Steps, examples
-from fouriercache.cli.speak import show, show_json, working
+from fouriercache.cli.speak import complain, message_of, show, show_json, working
 from fouriercache.cost import DEVICES, Device, measure_cpu
+from fouriercache.errors import BundleError, ModelSpecError
 from fouriercache.models.examples import SPECS
 from fouriercache.report.console import draw_cost, draw_facts
 from fouriercache.report.data import graph_as_dict
@@ -49,12 +52,14 @@ def inspect(
     """Optimise a model and say what was found: sites, refusals, token grid, cost of each mode; or print a graph.
 
     Of the folder of an exported bundle, say what it ships: operators of each graph, bytes of weights, facts of plans.
+    Exit code 1 when a file of it is not what its manifest says.
     """
     if device is None and batch is not None:
         raise typer.BadParameter("it says what to predict for, and nothing is: give --device", param_hint="--batch")
     if model not in SPECS and Path(model).is_dir():
         _inspect_bundle(Path(model), program, device, as_json=as_json)
         return
+    _refuse_path(model)
     chosen = choose_method(method, site=site, interval=interval, order=order)
     fast = build_fast(model, chosen, steps, cache_dir)
     text = None if program is None else fast.program(program).text()
@@ -72,6 +77,21 @@ def inspect(
             show(draw_cost(cost))
 
 
+def _refuse_path(model: str) -> None:
+    """Say of what is no name of a model, but a path, how a bundle is given."""
+    path = Path(model)
+    if model not in SPECS and path.is_file():
+        holder = path.parent if (path.parent / MANIFEST).is_file() else "bundle/"
+        raise ModelSpecError(
+            f"{model} is a file, and a bundle is given by its folder.\n  Run: fouriercache inspect {holder}"
+        )
+    if "/" in model and ":" not in model:
+        raise ModelSpecError(
+            f"There is no folder {model}, and a bundle is given by its folder.\n"
+            "  Give the folder that `fouriercache export` wrote, or the name of a model."
+        )
+
+
 def _ceilings(device: str) -> Device | str:
     """The device of that name; this machine's processor is measured."""
     if device != "cpu":
@@ -85,7 +105,11 @@ def _inspect_bundle(folder: Path, program: str | None, device: str | None, *, as
         raise typer.BadParameter("a bundle's graphs are ONNX; predict for the model itself.", param_hint="--device")
     if program is not None:
         raise typer.BadParameter("a bundle's programs are the .txt files in its folder.", param_hint="--program")
-    golden = golden_of_bundle(folder)
+    try:
+        golden = golden_of_bundle(folder)
+    except BundleError as error:  # a failed check, as `fouriercache check` has it
+        complain(message_of(error))
+        raise typer.Exit(CHECK_FAILED) from error
     if as_json:
         parts = {name: dict(part.facts) | dict(part.parts) for name, part in golden.sections.items()}
         show_json({"bundle": str(folder), **golden.head, "sections": parts})

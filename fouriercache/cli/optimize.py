@@ -48,8 +48,5 @@ def optimize(
         show(draw_facts(facts))
         show(draw_gain(gain))
     if golden is not None:
-        try:
-            golden_of(fast, model).write(golden)
-        except OSError as error:
-            raise typer.BadParameter(f"{golden} cannot be written: {error.strerror}", param_hint="--golden") from error
+        golden_of(fast, model).write(golden)
         say(f"Wrote {golden}")

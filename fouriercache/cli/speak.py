@@ -21,6 +21,11 @@ def complain(message: str) -> None:
     Console(stderr=True, soft_wrap=True).print(message, style="red", markup=False, highlight=False)
 
 
+def message_of(error: BaseException) -> str:
+    """Return all that an error says: its message, and the notes that were added on its way."""
+    return "\n".join([str(error), *getattr(error, "__notes__", ())])
+
+
 def show(result: RenderableType) -> None:
     """Print a result for people on stdout."""
     Console().print(result)

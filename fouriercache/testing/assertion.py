@@ -38,7 +38,8 @@ def assert_graph_matches(
 
     Raises:
         GraphMismatch: the graphs are not those of the file, or it is not there and `update` is false.
-        GoldenError: the file is no golden, and `update` is false; or the subject is none of these.
+        GoldenError: the file is no golden, and `update` is false; or it cannot be written; or the subject is none of
+            these.
         NotCapturedError: nothing has been captured yet.
         BundleError, MissingExtraError: the folder is no sound bundle, or the extra `onnx` is not installed.
     """

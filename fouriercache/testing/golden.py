@@ -6,6 +6,7 @@ then parts: a title, and under it indented lines.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -51,14 +52,24 @@ class Golden:
         return list(_lines(head, self.sections))
 
     def write(self, path: Path) -> None:
-        """Write the file: the old one or the new one is there, never half of one. The folder is made if need be."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        """Write the file: the old one or the new one is there, never half of one. The folder is made if need be.
+
+        Raises:
+            GoldenError: it cannot be written.
+        """
         try:
-            temporary.write_text(self.text(), encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.name}.{os.getpid()}")
+            try:
+                temporary.write_text(self.text(), encoding="utf-8")
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+        except OSError as error:
+            raise GoldenError(
+                f"The golden {path} cannot be written: {error.strerror}.\n"
+                "  Make room or name another file; what was there before is as it was."
+            ) from error
 
 
 def read_golden(path: Path) -> Golden:
@@ -67,6 +78,32 @@ def read_golden(path: Path) -> Golden:
     Raises:
         GoldenError: it is not there or cannot be read, is no golden, or is of a version that this release cannot read.
     """
+    version, lines = _read(path)
+    if version != _VERSION:
+        raise GoldenError(
+            f"{path} is of version {version}, this release reads version {_VERSION}.\n"
+            f"  {_MAKE_AGAIN.format(path)} Look at the difference."
+        )
+    return _parse(path, lines)
+
+
+def read_head(path: Path) -> dict[str, str]:
+    """Read the head of a golden as far as it can be read, whatever its version and whatever became of the rest.
+
+    Raises:
+        GoldenError: it is not there or cannot be read, or is no golden.
+    """
+    _, lines = _read(path)
+    head = itertools.takewhile(lambda line: line and not line.startswith("["), lines[1:])
+    pairs = (line.partition(": ") for line in head)
+    return {key: value for key, colon, value in pairs if colon}
+
+
+_MAKE_AGAIN = "To make it again: fouriercache check {} --update, or update=True in the test that compares it."
+
+
+def _read(path: Path) -> tuple[int, list[str]]:
+    """The version and all lines of a golden."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -78,12 +115,7 @@ def read_golden(path: Path) -> Golden:
             f"{path} is no golden: its first line is not '{_FIRST} {_VERSION}'.\n"
             "  Give a file that assert_graph_matches or `fouriercache optimize --golden` wrote."
         )
-    if int(found[1]) != _VERSION:
-        raise GoldenError(
-            f"{path} is of version {found[1]}, this release reads version {_VERSION}.\n"
-            "  Make it again with --update, and look at the difference."
-        )
-    return _parse(path, lines)
+    return int(found[1]), lines
 
 
 def _lines(head: Mapping[str, str], sections: Mapping[str, Section]) -> Iterator[str]:
@@ -117,7 +149,7 @@ def _parse(path: Path, lines: list[str]) -> Golden:
             raise GoldenError(
                 f"{path} is no golden: line {number} is neither a fact nor part of a text.\n"
                 f"  line: {line[:80]}\n"
-                "  Restore the file, or make it again with --update."
+                f"  Restore the file. {_MAKE_AGAIN.format(path)}"
             )
     return Golden(
         head,

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 import fouriercache as fc
 from fouriercache import cli
 from fouriercache.bundle.folder import read_folder
-from fouriercache.bundle.manifest import Manifest
+from fouriercache.bundle.manifest import Manifest, read_manifest
 from fouriercache.errors import BundleError
 from fouriercache.testing import GraphMismatch, assert_graph_matches
 from fouriercache.testing.bundles import golden_of_bundle
@@ -25,6 +25,15 @@ pytestmark = pytest.mark.ort
 def run(*words: str) -> tuple[int, str, str]:
     result = CliRunner().invoke(cli.app, ["check", *words], env={"COLUMNS": "200", "NO_COLOR": "1"})
     return result.exit_code, result.stdout, result.stderr
+
+
+def inspect(*words: str) -> Result:
+    return CliRunner().invoke(cli.app, ["inspect", *words], env={"COLUMNS": "200", "NO_COLOR": "1"})
+
+
+@pytest.fixture
+def copy(bundle: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(bundle, tmp_path / "copy")
 
 
 def test_a_golden_of_a_bundle_holds_and_is_read_back(bundle: Path, tmp_path: Path):
@@ -74,33 +83,76 @@ def with_plans(monkeypatch: pytest.MonkeyPatch, plans: dict[str, object]) -> Non
     )
 
 
-def test_check_finds_a_sound_bundle_and_a_broken_one(bundle: Path, tmp_path: Path):
+FACTS = {
+    "version": "1.7.1.116", "accelerators": ["sm89"], "inputs": 3, "outputs": 1, "weight_bytes": 64, "capturable": True,
+    "host_branches": 0, "copies": 1, "shape_copies": 0, "gemms": 1, "fused_attention": 1, "kernels": 2,
+}  # fmt: skip
+BUILT = {"library": "TensorRT-RTX", "version": "1.7.1.116", "capability": "sm89"}
+PLAN = {"file": "weights.bin", "plan": BUILT, "facts": FACTS}
+GRAPH = "reuse.moving.onnx"
+
+
+@pytest.mark.parametrize(
+    ("entries", "place"),
+    [
+        (5, "tensorrt:sm89 should be an object"),
+        ({}, "tensorrt:sm89 names no plan"),
+        ({GRAPH: {"file": "weights.bin", "plan": BUILT}}, f"tensorrt:sm89.{GRAPH} lacks facts"),
+        ({GRAPH: {**PLAN, "facts": {"gemms": 1}}}, f"{GRAPH}.facts lacks accelerators"),
+        ({GRAPH: {**PLAN, "facts": {**FACTS, "gemms": "1"}}}, f"{GRAPH}.facts.gemms should be int"),
+        ({GRAPH: {**PLAN, "plan": {}}}, f"{GRAPH}.plan.library should be str"),
+        ({GRAPH: {**PLAN, "file": "nowhere.plan"}}, "no checksum for 'nowhere.plan'"),
+        ({"other.onnx": PLAN}, "no such graph"),
+    ],
+)
+def test_plans_in_a_manifest_are_of_the_form_that_an_export_writes_or_refused(manifest: Manifest, entries, place):
+    sound = replace(manifest, plans={"tensorrt:sm89": {GRAPH: PLAN, "compute.moving.onnx": {**PLAN, "facts": None}}})
+    assert read_manifest(sound.text()) == sound
+    with pytest.raises(BundleError, match=place):
+        read_manifest(replace(manifest, plans={"tensorrt:sm89": entries}).text())
+
+
+def test_a_forged_plan_shows_in_every_command_with_where_and_what_to_do(copy: Path, manifest: Manifest):
+    (copy / "manifest.json").write_text(replace(manifest, plans={"tensorrt:sm89": 5}).text())
+    code, out, err = run(str(copy), "--json")
+    assert code == 1
+    assert json.loads(out)[0]["differences"][0] in err
+    assert f"sm89 should be an object, and is 5.\n  where: {copy}\n  Copy the bundle again" in err
+    assert run(str(copy), "--update")[0] == 1, "there is nothing to update in a bundle"
+    inspected = inspect(str(copy))
+    assert (inspected.exit_code, inspected.stdout) == (1, "")
+    assert inspected.stderr in err
+    with pytest.raises(BundleError, match="should be an object"):
+        fc.load(copy)
+
+
+def test_check_finds_a_sound_bundle_and_a_broken_one(bundle: Path, copy: Path, tmp_path: Path):
     code, out, err = run(str(bundle))
     assert (code, out) == (0, "")
     assert f"sound      {bundle}" in err
-    broken = tmp_path / "broken"
-    shutil.copytree(bundle, broken)
-    weights = broken / "weights.bin"
+    weights = copy / "weights.bin"
     weights.write_bytes(weights.read_bytes()[:-1])
-    code, out, err = run(str(broken), str(bundle), "--json")
+    code, out, err = run(str(copy), str(bundle), "--json")
     assert code == 1
     assert [item["same"] for item in json.loads(out)] == [False, True]
     assert "weights.bin has" in err
     with pytest.raises(BundleError, match=r"weights.bin has"):
-        assert_graph_matches(broken, tmp_path / "bundle.txt", update=True)
+        assert_graph_matches(copy, tmp_path / "bundle.txt", update=True)
 
 
 def test_inspect_says_what_a_bundle_ships(bundle: Path, tmp_path: Path):
-    def inspect(*words: str) -> tuple[int, str]:
-        result = CliRunner().invoke(cli.app, ["inspect", *words], env={"COLUMNS": "200", "NO_COLOR": "1"})
-        return result.exit_code, result.stdout
-
-    assert inspect(str(bundle)) == (0, golden_of_bundle(bundle).text())
-    code, out = inspect(str(bundle), "--json")
-    assert code == 0
-    assert "If 1" in json.loads(out)["sections"]["single graph"]["operators"]
-    assert inspect(str(bundle), "--program", "reuse")[0] == 2
-    assert inspect(str(tmp_path))[0] == 3
+    found = inspect(str(bundle))
+    assert (found.exit_code, found.stdout) == (0, golden_of_bundle(bundle).text())
+    found = inspect(str(bundle), "--json")
+    assert found.exit_code == 0
+    assert "If 1" in json.loads(found.stdout)["sections"]["single graph"]["operators"]
+    assert inspect(str(bundle), "--program", "reuse").exit_code == 2
+    assert inspect(str(tmp_path)).exit_code == 1  # as check has it
+    for word in (f"{tmp_path}/nosuch/", str(bundle / "manifest.json"), str(bundle / "compute.moving.onnx")):
+        result = inspect(word)
+        assert result.exit_code == 2
+        assert "a bundle is given by its folder" in result.stderr
+        assert "nosuch" in word or f"fouriercache inspect {bundle}" in result.stderr.replace("\n", "")
 
 
 def test_check_refuses_a_folder_that_is_no_bundle(tmp_path: Path):

@@ -171,6 +171,12 @@ def test_refuses_a_folder_and_bytes_that_are_no_text(small: fc.OptimizedModule, 
         assert_graph_matches(small, tmp_path / "golden.txt")
 
 
+def test_a_golden_that_cannot_be_written_is_an_error_of_ours(small: fc.OptimizedModule, tmp_path: Path):
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(GoldenError, match="cannot be written"):
+        assert_graph_matches(small, tmp_path / "taken" / "golden.txt", update=True)
+
+
 def test_needs_something_captured(tmp_path: Path):
     with pytest.raises(NotCapturedError, match="nothing has been captured"):
         assert_graph_matches(fc.optimize(tiny_dit(), METHOD, num_steps=8), tmp_path / "golden.txt")

@@ -2,7 +2,7 @@
 
 from fouriercache.export.tensorrt.build import DEFAULT_PROFILES, build_plan
 from fouriercache.export.tensorrt.bundle_plans import build_plans, plans_for
-from fouriercache.export.tensorrt.facts import READABLE, PlanFacts, plan_facts, plan_version
+from fouriercache.export.tensorrt.facts import READABLE, plan_facts, plan_version
 from fouriercache.export.tensorrt.plan import Plan, PlanTensor, Profile, plan_from_dict
 from fouriercache.export.tensorrt.plan_cache import Entry, PlanCache, default_folder
 from fouriercache.export.tensorrt.targets import TARGETS, Target, target_from_name
@@ -14,7 +14,6 @@ __all__ = [
     "Entry",
     "Plan",
     "PlanCache",
-    "PlanFacts",
     "PlanTensor",
     "Profile",
     "Target",

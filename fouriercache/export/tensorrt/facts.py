@@ -9,9 +9,9 @@ from __future__ import annotations
 import mmap
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from fouriercache.bundle.plans import PlanFacts
 from fouriercache.errors import EngineError
 
 READABLE = ("1.7.1.116",)
@@ -20,34 +20,6 @@ READABLE = ("1.7.1.116",)
 _MAGIC, _SIZE, _VERSION = slice(0, 4), slice(16, 24), slice(24, 28)
 _PROGRAM = re.compile(rb"NLYM.{4}(.{8})header \{\n", re.DOTALL)
 _NUMBERED = re.compile(r"\.\d+$")
-
-
-@dataclass(frozen=True)
-class PlanFacts:
-    """What the compiled program of a plan is.
-
-    Attributes:
-        version: of TensorRT-RTX. accelerators: what it was built for, ("sm89",).
-        inputs, outputs: how many; their names are in what `build_plan` returns, as the builder renames some.
-        weight_bytes: of the constants it holds, each counted once.
-        capturable: whether it can be captured in a CUDA graph.
-        host_branches: jumps that wait on the host for a value of the device.
-        copies: of tensors between places, in the program. shape_copies: of sizes, before it runs.
-        gemms: matrix products, fused or not. fused_attention: attention kernels. kernels: of every other kind.
-    """
-
-    version: str
-    accelerators: tuple[str, ...]
-    inputs: int
-    outputs: int
-    weight_bytes: int
-    capturable: bool
-    host_branches: int
-    copies: int
-    shape_copies: int
-    gemms: int
-    fused_attention: int
-    kernels: int
 
 
 def plan_version(path: Path) -> str:
