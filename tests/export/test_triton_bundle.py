@@ -122,6 +122,20 @@ def test_a_form_that_is_not_there_is_refused_with_those_there_are(bundle, tmp_pa
         export_triton(bundle, tmp_path / "repository", form=1)
 
 
+@pytest.mark.parametrize("name", ["../esc", "/tmp/esc", "a/b", "", ".hidden", "..", "a b", "a\n", None])
+def test_a_name_that_is_none_for_a_model_is_refused_before_anything_is_written(bundle, tmp_path, name):
+    with pytest.raises(TargetError, match="cannot be called"):
+        export_triton(bundle, tmp_path / "inner" / "repository", name=name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_batches_that_are_no_three_sizes_are_refused(bundle, tmp_path):
+    for batches in ((1, 2), (1, 2, 8, 9), 2):
+        with pytest.raises(TargetError, match="three sizes"):
+            export_triton(bundle, tmp_path / "repository", batches=batches)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
     with pytest.raises(BundleError):
         export_triton(tmp_path, tmp_path / "repository")

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from fouriercache.bundle.manifest import Form, Graph
-from fouriercache.errors import TargetError
 from fouriercache.export.engine import Engine, Job
 from fouriercache.export.tensorrt.build import build_plan
 from fouriercache.export.tensorrt.facts import READABLE, plan_facts
@@ -32,9 +31,7 @@ def plans_for(name: str, batches: Sequence[int]) -> Engine:
     """
     target = target_from_name(name)
     target.check(find_library(target.flavour()), has_gpu=torch.cuda.is_available())
-    profile = Profile(*batches) if len(batches) == 3 else None
-    if profile is None:
-        raise TargetError(f"an engine's batches are three sizes: least, typical, most; got {tuple(batches)!r}.")
+    profile = Profile.of(batches)
 
     def build(job: Job) -> dict[str, Any]:
         return build_plans(target, job, profile)

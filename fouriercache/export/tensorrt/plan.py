@@ -28,6 +28,13 @@ class Profile:
                 "  For example Profile(least=1, typical=2, most=8); guidance in one batch doubles the number of images."
             )
 
+    @staticmethod
+    def of(batches: object) -> Profile:
+        """Return the profile of (least, typical, most) batch sizes. Raises TargetError when they are not three."""
+        if not isinstance(batches, Sequence) or len(batches) != 3:
+            raise TargetError(f"an engine's batches are three sizes: least, typical, most; got {batches!r}.")
+        return Profile(*batches)
+
     def sizes(self) -> tuple[int, int, int]:
         return self.least, self.typical, self.most
 

@@ -33,7 +33,8 @@ def export_triton(
 
     Args:
         bundle: folder that `export` wrote. folder: of the repository; it must be empty or not there.
-        name: of the models: the whole step is served as `name`, its modes as `name_compute` and so on.
+        name: of the models: the whole step is served as `name`, its modes as `name_compute` and so on. Letters, digits,
+            "_", "-", and "." but not in front.
         form: which of the bundle's forms of call, that is, which resolution.
         runner: "onnxruntime", or "tensorrt", whose plans are built by a script in the server's own container.
         kind: "gpu" or "cpu". instances: of each model on each device.
@@ -42,14 +43,14 @@ def export_triton(
 
     Raises:
         BundleError: `bundle` is none, or not what its manifest says.
-        TargetError: the folder is not empty, or an option makes no sense.
+        TargetError: the folder is not empty, the name is none for a model, or an option makes no sense.
         LoweringError: the schedule decides while a trajectory runs, a tensor is of a kind that Triton does not serve,
             or the repository could not be written.
         MissingExtraError: the extra `onnx` is not installed.
     """
     served = _served(Path(bundle), name, form)
     write_repository(
-        served, Path(folder), runner=runner, kind=kind, instances=instances, profile=Profile(*batches),
+        served, Path(folder), runner=runner, kind=kind, instances=instances, profile=Profile.of(batches),
         accelerator=accelerator,
     )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from fouriercache.export.triton.explanation import build_script, readme
 from fouriercache.export.triton.served_graph import ServedGraph
 
 _SCHEMA = 1
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,15 @@ def write_repository(
         accelerator: options of ONNX Runtime's TensorRT provider; None does without it.
 
     Raises:
-        TargetError: the folder is not empty, or an option makes no sense.
+        TargetError: the folder is not empty, the name is none for a model, or an option makes no sense.
         LoweringError: a tensor is of a kind that Triton does not serve; the repository could not be written.
         MissingExtraError: onnx is not installed.
     """
+    if not isinstance(served.name, str) or not _NAME.fullmatch(served.name):
+        raise TargetError(
+            f"a model in a repository cannot be called {served.name!r}: its name is that of a folder there.\n"
+            "  Use letters, digits, '_', '-' and '.', not in front, as in name='dit-xl.2'."
+        )
     _check_options(folder, runner, kind, instances, accelerator)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
