@@ -80,7 +80,13 @@ def load(
         raise MethodError(
             f"there is no backend {backend!r}.\n  Use one of: {', '.join(_BACKENDS)}.{suggest(backend, _BACKENDS)}"
         )
-    folder = Path(path)
+    try:
+        folder = Path(path)
+    except TypeError as error:
+        raise BundleError(
+            f"a bundle is loaded from its folder, and {path!r} is no path.\n"
+            "  Pass the folder's path: fc.load('bundle')."
+        ) from error
     if backend == "tensorrt":
         if provider != "cpu" or threads is not None or profile is not None or single_graph:
             raise MethodError(
@@ -91,6 +97,7 @@ def load(
     engine = Engine(provider, threads, None if profile is None else Path(profile))
     manifest = read_folder(folder)
     engine.check(manifest.model.dtype)
+    engine.make_profile_folder()
 
     started: list[GraphExecutable] = []
 

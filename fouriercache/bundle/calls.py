@@ -102,6 +102,12 @@ class CallForm:
                     return None
         return tuple(found.values()) if all(evaluate(guard, found) for guard in self.guards) else None
 
+    def other_constants(self, call: Call) -> list[str]:
+        """Say which constants of a call, nesting and torch.autocast among them, are not those that the graphs have."""
+        own, given = _constants(self.key), _constants(_plain_key(call.key))
+        names = [name for name in own | given if own.get(name) != given.get(name)]
+        return [f"with {name} {_said(own.get(name))}; the call has it {_said(given.get(name))}" for name in names]
+
     def __str__(self) -> str:
         said = ", ".join(f"{form.path} {form.dtype}{list(form.shape)}" for form in self.tensors)
         return said if self.least_batch == 1 else f"{said}, named sizes from {self.least_batch} on"
@@ -148,6 +154,15 @@ def _plain_entry(entry: Any) -> tuple[str, ...]:
     if isinstance(entry, str):
         return ("tensor", entry)
     return tuple(part.__name__ if isinstance(part, type) else str(part) for part in entry)
+
+
+def _constants(key: Sequence[tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """What a key says of all that is no tensor: type and value by path, or the nesting of an argument."""
+    return {entry[0]: entry[1:] for entry in key if entry[0] != "tensor"}
+
+
+def _said(what: Sequence[str] | None) -> str:
+    return "left out" if what is None else f"= {what[-1] if len(what[-1]) <= 80 else what[-1][:77] + '...'}"
 
 
 def name_of(dtype: torch.dtype) -> str:

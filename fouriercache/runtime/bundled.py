@@ -106,11 +106,13 @@ class BundledModule(DropIn):
         found = [(sizes, stepper) for stepper in self._steppers if (sizes := stepper.dynamic_sizes(call)) is not None]
         if found:  # one for this very batch was captured as that for any batch was wrong for it
             return min(found, key=lambda pair: len(pair[0]))[1]
-        forms = "\n    ".join(str(form.call) for form in self.manifest.forms)
+        forms = "\n    ".join(
+            "\n      ".join([str(form.call), *form.call.other_constants(call)]) for form in self.manifest.forms
+        )
         raise BundleError(
             f"the bundle has no graphs for calls of this form: {describe(call.tensors, call.paths)}\n"
             f"  There are graphs for:\n    {forms}\n"
-            "  with the constants of the calls they were captured from. Export with example_inputs= of this form."
+            "  Export with example_inputs= of this form."
         )
 
 

@@ -176,13 +176,18 @@ def test_a_graph_with_other_inputs_than_the_manifest_says_is_refused(copy):
 
 def test_what_is_no_bundle_is_refused(tmp_path):
     with pytest.raises(BundleError, match="no folder"):
-        fc.load(tmp_path / "nowhere")
+        fc.load(tmp_path / "nowhere", profile=tmp_path / "profiles")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(BundleError, match="None is no path"):
+        fc.load(None)  # type: ignore[arg-type]
     with pytest.raises(BundleError, match="no manifest"):
         fc.load(tmp_path)
     for text in ("{", '{"kind": 1, "kind": 2}', '{"kind": NaN}', "[" * 100_000, "[]"):
         (tmp_path / "manifest.json").write_text(text)
         with pytest.raises(BundleError, match="manifest"):
             fc.load(tmp_path)
+    with pytest.raises(BundleError, match=rf"given by its folder.\n  Give {tmp_path}"):
+        fc.load(tmp_path / "manifest.json")
 
 
 def test_an_export_leaves_alone_what_is_no_bundle(stacked, tmp_path):

@@ -27,12 +27,12 @@ class Engine:
 
     Attributes:
         provider: "cpu" or "cuda". threads: of one operator; as many as torch uses if None.
-        profile: a folder for ONNX Runtime's profiles, one for each graph, written by `finish_profile`; made if need be.
+        profile: a folder for ONNX Runtime's profiles, one for each graph, written by `finish_profile`.
 
     Raises:
         MethodError: there is no such provider, or the threads are no whole number of at least 1.
         MissingExtraError: ONNX Runtime is not installed.
-        EngineError: the provider is not there on this machine, or there can be no folder for profiles.
+        EngineError: the provider is not there on this machine.
     """
 
     provider: str = "cpu"
@@ -57,6 +57,11 @@ class Engine:
                 "  Look at nvidia-smi and at torch's build, or ask for provider='cpu'."
             )
 
+    def make_profile_folder(self) -> None:
+        """Make the folder for profiles, where they were asked for.
+
+        Raises EngineError when there can be none.
+        """
         if self.profile is not None:
             try:
                 self.profile.mkdir(parents=True, exist_ok=True)
