@@ -132,7 +132,7 @@ def test_a_name_that_is_none_for_a_model_is_refused_before_anything_is_written(b
 def test_batches_that_are_no_three_sizes_are_refused(bundle, tmp_path):
     for batches in ((1, 2), (1, 2, 8, 9), 2):
         with pytest.raises(TargetError, match="three sizes"):
-            export_triton(bundle, tmp_path / "repository", batches=batches)
+            export_triton(bundle, tmp_path / "repository", batches=batches)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -71,7 +71,7 @@ def write_repository(
         LoweringError: a tensor is of a kind that Triton does not serve; the repository could not be written.
         MissingExtraError: onnx is not installed.
     """
-    if not isinstance(served.name, str) or not _NAME.fullmatch(served.name):
+    if not _is_name(served.name):
         raise TargetError(
             f"a model in a repository cannot be called {served.name!r}: its name is that of a folder there.\n"
             "  Use letters, digits, '_', '-' and '.', not in front, as in name='dit-xl.2'."
@@ -94,6 +94,10 @@ def write_repository(
             f"the model repository could not be written: {error.strerror}.\n  where: {error.filename or folder}\n"
             "  Make room or name another folder; nothing half-written was left."
         ) from error
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def check_folder(folder: Path) -> None:
