@@ -46,9 +46,8 @@ def test_each_resolution_runs_in_onnx_runtime_as_in_eager_at_any_batch(fast, fol
 def test_resolutions_share_their_weights(fast, folder):
     found = fc.load(folder).manifest
     assert [form.call.tensors[0].shape for form in found.forms] == [("batch", 3, size, size) for size in SIZES]
-    positions = 36 * 16 * 4  # bytes; each resolution has a table of its own, that of a DiT's own size is a weight
     own = sum(weight.nbytes for weight in (*fast.model.parameters(), *fast.model.buffers()))
-    assert found.files[WEIGHTS].bytes < own + 2 * positions
+    assert found.files[WEIGHTS].bytes < 1.5 * own  # at least twice, if each resolution had weights of its own
 
 
 def test_requests_of_two_resolutions_do_not_meet(fast, folder):
