@@ -106,6 +106,24 @@ FULL_SIZE: Mapping[str, FullSize] = MappingProxyType(
             },
             "Stable Diffusion 3 medium, 1024 x 1024 pixels, 333 tokens of text",
         ),
+        "sd3.5-large": FullSize(
+            "SD3Transformer2DModel",
+            {
+                "sample_size": 128,
+                "num_layers": 38,
+                "num_attention_heads": 38,
+                "caption_projection_dim": 2432,
+                "pos_embed_max_size": 192,
+                "qk_norm": "rms_norm",
+            },
+            {
+                "hidden_states": Given((2, 16, 128, 128)),
+                "encoder_hidden_states": Given((2, 333, 4096)),
+                "pooled_projections": Given((2, 2048)),
+                "timestep": Given((2,), torch.float32),
+            },
+            "Stable Diffusion 3.5 large, 1024 x 1024 pixels, 333 tokens of text",
+        ),
         "flux-dev": FullSize(
             "FluxTransformer2DModel",
             {"guidance_embeds": True},
@@ -140,7 +158,21 @@ FULL_SIZE: Mapping[str, FullSize] = MappingProxyType(
                 "timestep": Given((1,), torch.int64),
                 "encoder_hidden_states": Given((1, 512, 4096)),
             },
-            "Wan 2.1 T2V 14B, 81 frames of 1280 x 720 pixels",
+            "Wan 2.1 T2V 14B, and each of the two transformers of Wan 2.2, 81 frames of 1280 x 720 pixels",
+        ),
+        "hunyuan-video": FullSize(
+            "HunyuanVideoTransformer3DModel",
+            {},
+            {
+                "hidden_states": Given((1, 16, 33, 90, 160)),
+                "timestep": Given((1,), torch.float32),
+                "encoder_hidden_states": Given((1, 256, 4096)),
+                "encoder_attention_mask": Given((1, 256)),
+                "pooled_projections": Given((1, 768)),
+                "guidance": Given((1,)),
+            },
+            "HunyuanVideo, 129 frames of 1280 x 720 pixels, 256 tokens of text",
+            depth=("num_layers", "num_single_layers"),
         ),
         "opensora-stdit3-xl-2": FullSize(
             "OpenSoraTransformer3DModel",

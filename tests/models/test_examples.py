@@ -20,9 +20,11 @@ PUBLISHED = {
     "dit-xl-2": 0.675 + 27 * ((256 + 1152 + 1001) * 1152 + 2 * 1152) / 1e9,
     "pixart-xl-2": 0.61,
     "sd3-medium": 2.0,
+    "sd3.5-large": 8.1,
     "flux-dev": 11.9,
     "wan-1.3b": 1.42,
     "wan-14b": 14.3,
+    "hunyuan-video": 13.0,
     "opensora-stdit3-xl-2": 56 * 16 * 1152**2 / 1e9,
 }
 
