@@ -100,6 +100,7 @@ def summarize(rows: Mapping[str, Mapping[str, Any]]) -> Result:
     checks = [
         Check("classes that are not captured", len(ordered) - len(good), max(0, len(ordered) - 60)),
         Check("captured classes that differ by more than 1e-6", len(good) - len(exact), 0),
+        Check("captured classes that do not stay finite", sum(row.get("cached") != "finite" for row in good), 0),
         Check("largest share of block FLOPs left, %", max((row.get("left", 0.0) for row in good), default=0.0), 3.0),
     ]
     missing = [name for name in zoo.EXAMPLES if name not in rows]
@@ -117,6 +118,7 @@ def summarize(rows: Mapping[str, Mapping[str, Any]]) -> Result:
 def measure(name: str, *, onnx: bool = False, tensorrt: str | None = None) -> dict[str, Any]:
     """One row; what goes wrong stands in it."""
     row: dict[str, Any] = {"class": name, "captured": "no"}
+    stage = "captured"
     started = process_time()
     try:
         with _limited(SECONDS), warnings.catch_warnings():
@@ -125,18 +127,17 @@ def measure(name: str, *, onnx: bool = False, tensorrt: str | None = None) -> di
             fast = fc.optimize(model, EVERY_STEP, num_steps=STEPS, example_inputs=call)
             row |= _facts(fast.captured[0])
             row |= _compare(model, fast, call)
+            row["captured"] = "yes"
+            stage = "cached"
             cached = fc.optimize(model, EVERY_OTHER, num_steps=STEPS)
             cached._build = lambda *_: build_steps(fast.captured[0].capture, EVERY_OTHER)  # one capture for both
             row["cached"] = "finite" if _run(cached, call)[1] else "not finite"
             row |= _costs(cached.captured[0])
-            row["captured"] = "yes"
-            if onnx:
-                row["onnx"] = _export(cached, "onnx")
-            if tensorrt is not None:
-                row["tensorrt"] = _export(cached, tensorrt)
+            for stage, target in (("onnx", "onnx" if onnx else None), ("tensorrt", tensorrt)):
+                if target is not None:
+                    row[stage] = _export(cached, target)
     except Exception as error:  # noqa: BLE001  # the row is there to say what went wrong
-        key = "cached" if row["captured"] == "yes" else "captured"
-        row[key] = _short(f"{type(error).__name__}: {error}")
+        row[stage] = _short(f"{type(error).__name__}: {error}")
     row["seconds"] = process_time() - started
     return row
 

@@ -28,7 +28,7 @@ def fingerprint_weights(model: nn.Module) -> str:
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}\n".encode())
         if not values.is_meta:
             stride = -(-len(values) // _MOST_VALUES) or 1
-            digest.update(_bytes_of(values[::stride]))
+            digest.update(bytes_of(values[::stride]))
     return digest.hexdigest()
 
 
@@ -55,10 +55,12 @@ def fingerprint_inputs(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     for leaf in leaves:
         if isinstance(leaf, Tensor):
             digest.update(f"{tuple(leaf.shape)} {leaf.dtype}\n".encode())
-            digest.update(_bytes_of(leaf.detach().reshape(-1)))
+            digest.update(bytes_of(leaf))
     return digest.hexdigest()
 
 
-def _bytes_of(values: Tensor) -> bytes:
+def bytes_of(tensor: Tensor) -> bytes:
+    """Return the values of a tensor of any dtype, strides and device, in order, as bytes."""
+    values = tensor.detach().resolve_conj().resolve_neg().cpu()
     # not `contiguous`, which leaves the stride of one value that was expanded at 0
-    return values.cpu().clone(memory_format=torch.contiguous_format).view(torch.uint8).numpy().tobytes()
+    return values.clone(memory_format=torch.contiguous_format).view(-1).view(torch.uint8).numpy().tobytes()

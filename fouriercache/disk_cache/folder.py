@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fouriercache.errors import CacheFolderError
+from fouriercache.fingerprints import bytes_of
 from fouriercache.strict_files import read_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
@@ -100,6 +101,5 @@ def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        plain = tensor.clone(memory_format=torch.contiguous_format)
-        digest.update(plain.view(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(bytes_of(tensor))
     return digest.hexdigest()

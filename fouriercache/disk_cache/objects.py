@@ -43,6 +43,7 @@ from torch._library.custom_ops import CustomOpDef
 
 from fouriercache.disk_cache.code import CodeWalk, is_covered
 from fouriercache.disk_cache.reasons import NotKeptError
+from fouriercache.fingerprints import bytes_of
 
 _PLAIN = (
     bool, int, float, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented), range, slice,
@@ -155,18 +156,16 @@ class Walk:
     def _say_tensor(self, tensor: Tensor) -> None:
         self._say_form(tensor)
         if not tensor.is_meta:
-            # not `contiguous`, which leaves the strides of one value that was expanded at 0
-            values = tensor.detach().resolve_conj().resolve_neg().cpu().clone(memory_format=torch.contiguous_format)
-            self._say_bytes(values.view(-1).view(torch.uint8).numpy())
+            self._say_bytes(bytes_of(tensor))
 
-    def _say_bytes(self, array: Any) -> None:
-        self.say(hashlib.sha256(numpy.ascontiguousarray(array).tobytes()).hexdigest())
+    def _say_bytes(self, values: bytes) -> None:
+        self.say(hashlib.sha256(values).hexdigest())
 
     def _say_array(self, array: Any) -> None:
         if array.dtype.hasobject:
             raise NotKeptError(f"{self._where}, holds an array of objects")
         self.say("array", array.dtype, array.shape)
-        self._say_bytes(array)
+        self._say_bytes(numpy.ascontiguousarray(array).tobytes())
 
     def _say_parts(self, parts: Any) -> None:
         self.say(type(parts).__name__, len(parts))

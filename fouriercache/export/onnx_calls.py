@@ -98,12 +98,18 @@ def _rewrite(graph: fx.Graph) -> None:
 
 
 def _reshape(emit: _Emit, node: fx.Node) -> fx.Node:
-    """Write a view as what it is in ONNX, where tensors have no strides that it could fail on."""
+    """Write a view as what it is in ONNX, where tensors have no strides that it could fail on.
+
+    What is transposed is copied first, which in ONNX is nothing: its strides change when attention is decomposed, and
+    in the bodies of control flow torch makes a view of the reshape before that.
+    """
     value, shape = node.args
     assert isinstance(shape, (list, tuple))
-    if not _is_complex(value):
-        return emit(_aten.reshape.default, value, shape)
-    return _of_pairs(emit, _aten.reshape.default, value, [*shape, 2])
+    if _is_complex(value):
+        return _of_pairs(emit, _aten.reshape.default, value, [*shape, 2])
+    if isinstance(value, fx.Node) and value.target in (_aten.transpose.int, _aten.permute.default):
+        value = emit(_aten.clone.default, value, memory_format=torch.contiguous_format)
+    return emit(_aten.reshape.default, value, shape)
 
 
 def _complex_expand(emit: _Emit, node: fx.Node) -> fx.Node | None:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import fx
 
 from fouriercache.errors import LoweringError
 from fouriercache.export.exported import export_program
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
 _OPSET = 22
 """The first with convolutions in bfloat16; TensorRT takes no later one when there is an If."""
 
-_VIEWS = (torch.ops.aten.view.default, torch.ops.aten.reshape.default)
-_TRANSPOSITIONS = (torch.ops.aten.transpose.int, torch.ops.aten.permute.default)
-
 
 def translate(program: Program) -> ir.Model:
     """Return the program as an ONNX model whose initializers are the program's own weights, shared and not copied.
@@ -42,7 +38,7 @@ def translate(program: Program) -> ir.Model:
     """
     import_extra("onnx")
     import_extra("onnxscript")
-    exported = export_program(write_in_known_calls(_with_own_strides(program)))
+    exported = export_program(write_in_known_calls(program))
     trace_no_more_than_needed(exported)
     with _quiet():
         try:
@@ -65,28 +61,6 @@ def translate(program: Program) -> ir.Model:
 def _root_of(error: BaseException) -> BaseException:
     """What an error came from in the end: torch wraps it in several that say in which step it happened."""
     return error if error.__cause__ is None else _root_of(error.__cause__)
-
-
-def _with_own_strides(program: Program) -> Program:
-    """The program, in the bodies of which what is transposed is copied before it is viewed.
-
-    The strides that attention gives change when it is decomposed, and a view that fitted the old ones fails; in the
-    bodies of control flow torch decomposes after the view was made. In ONNX a copy is nothing.
-    """
-    copy = program.clone()
-    for name, value in copy.attributes.items():
-        if not isinstance(value, fx.GraphModule):
-            continue
-        body = fx.Graph()
-        body.output(body.graph_copy(value.graph, {}))
-        for node in list(body.nodes):
-            source = node.args[0] if node.target in _VIEWS else None
-            if isinstance(source, fx.Node) and source.target in _TRANSPOSITIONS:
-                with body.inserting_before(node):
-                    kept: dict[str, Any] = {"memory_format": torch.contiguous_format}
-                    node.replace_input_with(source, body.call_function(torch.ops.aten.clone.default, (source,), kept))
-        copy.attributes[name] = fx.GraphModule(value, body)
-    return copy
 
 
 def output_names(program: Program) -> tuple[str, ...]:

@@ -12,15 +12,20 @@ import torch
 from torch import SymInt, Tensor, fx
 from torch._dispatch.python import enable_python_dispatcher
 from torch._guards import detect_fake_mode
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor
 
 from fouriercache.errors import PassError
 from fouriercache.program import value_of
 
 _aten = torch.ops.aten
 
-_KNOWN: WeakKeyDictionary[FakeTensorMode, dict[Hashable, Any]] = WeakKeyDictionary()
-"""What calls of each form give, by the mode that their arguments were made in: blocks repeat, and so do their calls."""
+_KNOWN: WeakKeyDictionary[fx.Graph, dict[Hashable, Any]] = WeakKeyDictionary()
+"""What calls of each form give, for each graph: blocks repeat, and so do their calls.
+
+By graph and not by fake mode: a mode's values hold the mode, which so would never go.
+"""
+
+_PLAIN = (bool, int, float, str, torch.dtype, torch.device, torch.layout, torch.memory_format)
 
 
 class _UnknownFormError(Exception):
@@ -47,40 +52,33 @@ def fake_result(node: fx.Node) -> Any:
 
 def known_result(node: fx.Node) -> Any:
     """Return what `fake_result` gives, computed once for all calls of the same form; a fake value is never changed."""
-    given = fx.map_arg((node.args, node.kwargs), value_of)
-    modes: list[FakeTensorMode] = []
     try:
-        key = (node.target, _form_of(given, modes))
+        key = (node.target, _form_of(fx.map_arg((node.args, node.kwargs), value_of)))
     except _UnknownFormError:
         return fake_result(node)
-    if not modes or any(mode is not modes[0] for mode in modes):
-        return fake_result(node)
-    known = _KNOWN.setdefault(modes[0], {})
+    known = _KNOWN.setdefault(node.graph, {})
     if key not in known:
         known[key] = fake_result(node)
     return known[key]
 
 
-def _form_of(value: Any, modes: list[FakeTensorMode]) -> Hashable:
-    """Everything that a call can read of an argument; the modes of fake tensors are added to `modes`.
+def _form_of(value: Any) -> Hashable:
+    """Everything that a call can read of an argument.
 
     Raises _UnknownFormError for what is no fake tensor, number or plain constant, nor made of such.
     """
     if type(value) is FakeTensor:
-        modes.append(value.fake_mode)
         sizes = (*value.shape, *value.stride(), value.storage_offset())
         flags = (value.requires_grad, value.is_conj(), value.is_neg(), value.layout)
-        return (FakeTensor, value.dtype, value.device, value.ndim, *map(_size, sizes), *flags)
+        return (value.fake_mode, value.dtype, value.device, value.ndim, *map(_size, sizes), *flags)
     if isinstance(value, (list, tuple)):
-        return (type(value), *(_form_of(part, modes) for part in value))
+        return (type(value), *map(_form_of, value))
     if isinstance(value, dict):
-        return (dict, *((name, _form_of(part, modes)) for name, part in value.items()))
+        return (dict, *((name, _form_of(part)) for name, part in value.items()))
     if isinstance(value, SymInt):
         return (SymInt, _size(value))
-    if value is None or isinstance(value, (bool, int, float, str, torch.dtype, torch.device, torch.layout)):
+    if value is None or isinstance(value, _PLAIN):
         return (type(value), value)
-    if isinstance(value, torch.memory_format):
-        return (torch.memory_format, value)
     raise _UnknownFormError
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from fouriercache.calls import Call, changing_constant, has_values
-from fouriercache.errors import CaptureError, RecaptureWarning
+from fouriercache.errors import CaptureError, OptimizeError, RecaptureWarning
 from fouriercache.program import NoMatch
 from fouriercache.runtime.live import LiveStepper
 from fouriercache.steps import Steps
@@ -115,6 +115,8 @@ class Steppers:
         sizes = stepper.dynamic_sizes(call)
         try:
             return 1 if sizes is not None and self._verify(stepper, call, arguments, sizes) is None else 2
+        except OptimizeError:
+            raise
         except Exception as error:  # noqa: BLE001  # the model's own: an index among the inputs may point behind the end
             logger.info("not known to be right for one sample, which the model itself refuses: %s", first_line(error))
             return 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -214,3 +216,14 @@ def test_a_refusal_is_recorded_once():
     for _ in range(2):
         Broken(lambda _: 0).refuse(program, NoMatch("too wide", "sin"))
     assert program.refused == {"Broken": [NoMatch("too wide", "sin")]}
+
+
+def test_what_passes_worked_out_of_a_program_goes_with_it():
+    program = trace(fn, X)
+    add_one(program)
+    (last,) = program.results
+    value = weakref.ref(last.meta["val"])
+    assert value() is not None
+    del program, last
+    gc.collect()
+    assert value() is None
