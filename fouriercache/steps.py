@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 from fouriercache.capture import Capture
+from fouriercache.methods import Method
 from fouriercache.program import Program, Site
 from fouriercache.schedules import Place
 
@@ -16,7 +17,12 @@ ModeKey = tuple[Mode, tuple[int, ...]]
 """A mode, and the positions of the sites that are computed in it all the same."""
 
 MODES: tuple[Mode, ...] = ("compute", "reuse")
-"""The modes of every method; one that computes some tokens afresh has "partial", too."""
+"""The modes of every method; see `modes_of`."""
+
+
+def modes_of(method: Method) -> tuple[Mode, ...]:
+    """Return the modes of a method: one that computes some tokens afresh has "partial", too."""
+    return (*MODES, "partial") if method.tokens.is_partial else MODES
 
 
 @dataclass(frozen=True)

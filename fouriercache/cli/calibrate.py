@@ -9,10 +9,10 @@ import typer
 
 from fouriercache.calibration import calibrate as run_calibration
 from fouriercache.calibration.demo import count_calls, demo_set, seconds_of_a_call
+from fouriercache.cli.build import choose_method
 from fouriercache.cli.options import MOST_STEPS, DryRun, Guidance, Json, MethodName, Order, Seed, SiteName, examples
 from fouriercache.cli.speak import say, show, show_json
 from fouriercache.models.demo import GUIDANCE, load_demo_model, load_demo_scheduler
-from fouriercache.presets import method_from_name
 from fouriercache.report.console import draw_calibration
 from fouriercache.report.figures import format_seconds
 
@@ -58,8 +58,7 @@ def calibrate(
     Of a method that decides while it runs, fit the polynomial. A search broken off goes on where it was when the same
     command is run again.
     """
-    given = {"site": site, "order": order}
-    chosen = method_from_name(method, **{name: value for name, value in given.items() if value is not None})
+    chosen = choose_method(method, site=site, order=order)
     measures = chosen.schedule.indicator is not None
     asked = {"--computed": computed, "--trials": trials, "--refine": refine, "--checkpoint": checkpoint}
     if measures and (useless := [name for name, value in asked.items() if value is not None]):

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from fouriercache.bundle.folder import read_folder
+from fouriercache.bundle.manifest import MANIFEST
 from fouriercache.cli.build import Captures
 from fouriercache.cli.exits import CHECK_FAILED
-from fouriercache.cli.options import Json, examples
+from fouriercache.cli.options import Json, examples, refuse_useless
 from fouriercache.cli.speak import complain, message_of, say, show_json
 from fouriercache.cli.written import method_from_text
 from fouriercache.errors import BundleError, GoldenError
@@ -32,6 +33,7 @@ _MADE_FROM = ("spec", "method", "steps")
 
 
 def check(
+    ctx: typer.Context,
     targets: Annotated[
         list[Path], typer.Argument(metavar="GOLDEN|BUNDLE...", help="Golden files, folders of bundles.")
     ],
@@ -44,6 +46,8 @@ def check(
     GPU and no weights are needed. Exit code 1 when graphs differ and --update is not given, or a file of a bundle is
     not what its manifest says.
     """
+    if all(path.is_dir() for path in targets):
+        refuse_useless(ctx, ["update"], "A bundle is never updated: export it again.")
     goldens = [(path, _read(path, update=update)) for path in targets if not path.is_dir()]
     for path, golden in goldens:
         _wanted(path, golden)  # what is wrong with a file shows before any model is built
@@ -77,7 +81,12 @@ def _read(path: Path, *, update: bool) -> Golden:
     """The golden. Of one that cannot be read, an update needs only what says how it is made again."""
     try:
         return read_golden(path)
-    except GoldenError:
+    except GoldenError as error:
+        if (path.parent / MANIFEST).is_file():
+            raise GoldenError(
+                f"{path} is a file of a bundle, and a bundle is given by its folder.\n"
+                f"  Run: fouriercache check {path.parent}"
+            ) from error
         if not update:
             raise
     head = read_head(path)

@@ -27,17 +27,19 @@ from fouriercache.cli.options import (
     Spec,
     Steps,
     examples,
+    refuse_useless,
 )
 from fouriercache.cli.speak import complain, say, show, show_json, working
 from fouriercache.errors import BundleError, PreconditionError, TargetError
 from fouriercache.export import check_extras, check_weights, engines_for
 from fouriercache.export import export as write_bundle
+from fouriercache.export.steps_table import why_no_single_graph
 from fouriercache.export.tensorrt import TARGETS, Profile
 from fouriercache.export.triton import Runner, check_folder, check_servable, export_triton
 from fouriercache.methods import Method
 from fouriercache.models.examples import Example
 from fouriercache.runtime.module import OptimizedModule
-from fouriercache.schedules import SiteSchedule
+from fouriercache.steps import modes_of
 from fouriercache.testing.bundle_loops import Difference, compare_bundle
 
 EXAMPLES = examples(
@@ -50,6 +52,7 @@ EXAMPLES = examples(
 
 
 def export(
+    ctx: typer.Context,
     model: Spec = "demo",
     out: Annotated[Path, typer.Option(help="The bundle's folder. A bundle that is there is replaced.")] = Path(
         "bundle"
@@ -81,6 +84,14 @@ def export(
     engines_for(target or [], sizes)
     _check_folders(out, triton)
     chosen = choose_method(method, site=site, interval=interval, order=order)
+    if triton is None:
+        refuse_useless(ctx, ["triton_runner"], "Nothing is written for Triton: give its folder, --triton.")
+        if set(target or []) <= {"onnx"}:
+            refuse_useless(
+                ctx, ["batches"], "ONNX graphs take any batch: it is for --target tensorrt:... and --triton."
+            )
+    if single_graph and (reason := why_no_single_graph(chosen)) is not None:
+        refuse_useless(ctx, ["single_graph"], f"{chosen.name} has no single graph: {reason}.")
     if triton is not None:
         check_servable(chosen, steps)
     example = find_example(model)
@@ -142,14 +153,12 @@ def _planned(
     model: str, method: Method, out: Path, targets: list[str], triton: Path | None, *, single_graph: bool
 ) -> dict[str, Any]:
     """What would be written."""
-    modes = ["compute", "reuse", *(["partial"] if method.tokens.is_partial else [])]
-    modes += ["probe"] if method.schedule.indicator is not None else []
-    has_single = single_graph and not method.tokens.is_partial and not isinstance(method.schedule, SiteSchedule)
+    has_single = single_graph and why_no_single_graph(method) is None
     return {
         "model": model,
         "method": repr(method),
         "bundle": str(out),
-        "graphs": modes,
+        "graphs": [*modes_of(method), *(["probe"] if method.schedule.indicator is not None else [])],
         "single_graph": "step.onnx" if has_single else None,
         "targets": targets,
         "triton": None if triton is None else str(triton),

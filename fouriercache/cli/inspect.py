@@ -10,7 +10,18 @@ import typer
 from fouriercache.bundle.manifest import MANIFEST
 from fouriercache.cli.build import build_fast, choose_method
 from fouriercache.cli.exits import CHECK_FAILED
-from fouriercache.cli.options import CacheDir, Interval, Json, MethodName, Order, SiteName, Spec, Steps, examples
+from fouriercache.cli.options import (
+    CacheDir,
+    Interval,
+    Json,
+    MethodName,
+    Order,
+    SiteName,
+    Spec,
+    Steps,
+    examples,
+    refuse_useless,
+)
 from fouriercache.cli.speak import complain, message_of, show, show_json, working
 from fouriercache.cost import DEVICES, Device, measure_cpu
 from fouriercache.errors import BundleError, ModelSpecError
@@ -31,7 +42,12 @@ EXAMPLES = examples(
 )
 
 
+_OF_A_MODEL = ("method", "site", "interval", "order", "steps", "cache_dir", "device", "batch", "program")
+"""Parameters that have nothing to say of a bundle."""
+
+
 def inspect(
+    ctx: typer.Context,
     model: Spec = "demo",
     method: MethodName = "TaylorSeer",
     site: SiteName = "branch",
@@ -54,11 +70,19 @@ def inspect(
     Of the folder of an exported bundle, say what it ships: operators of each graph, bytes of weights, facts of plans.
     Exit code 1 when a file of it is not what its manifest says.
     """
+    if model not in SPECS and Path(model).is_dir():
+        refuse_useless(
+            ctx,
+            _OF_A_MODEL,
+            f"{model} is a bundle: its method, steps and graphs are as they were exported, its programs are the .txt "
+            "files in it, and costs are predicted of a model.",
+        )
+        _inspect_bundle(Path(model), as_json=as_json)
+        return
     if device is None and batch is not None:
         raise typer.BadParameter("it says what to predict for, and nothing is: give --device", param_hint="--batch")
-    if model not in SPECS and Path(model).is_dir():
-        _inspect_bundle(Path(model), program, device, as_json=as_json)
-        return
+    if program is not None and not as_json:
+        refuse_useless(ctx, ("device", "batch"), "With --program the program's text alone is printed, without --json.")
     _refuse_path(model)
     chosen = choose_method(method, site=site, interval=interval, order=order)
     fast = build_fast(model, chosen, steps, cache_dir)
@@ -100,11 +124,7 @@ def _ceilings(device: str) -> Device | str:
         return measure_cpu()
 
 
-def _inspect_bundle(folder: Path, program: str | None, device: str | None, *, as_json: bool) -> None:
-    if device is not None:
-        raise typer.BadParameter("a bundle's graphs are ONNX; predict for the model itself.", param_hint="--device")
-    if program is not None:
-        raise typer.BadParameter("a bundle's programs are the .txt files in its folder.", param_hint="--program")
+def _inspect_bundle(folder: Path, *, as_json: bool) -> None:
     try:
         golden = golden_of_bundle(folder)
     except BundleError as error:  # a failed check, as `fouriercache check` has it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +45,19 @@ CacheDir = Annotated[
 ]
 Order = Annotated[int | None, typer.Option(help="The method's order, if it has one.")]
 Interval = Annotated[int | None, typer.Option(help="The method's interval; its own default if not given.")]
+
+
+def refuse_useless(ctx: typer.Context, names: Sequence[str], reason: str) -> None:
+    """Refuse those options, by the names of their parameters, that were typed although nothing would read them.
+
+    Raises typer.BadParameter, with `reason`: what they are for, and what to do instead.
+    """
+    sources = {name: ctx.get_parameter_source(name) for name in names}
+    # by its name: some versions of typer have a click of their own
+    typed = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if typed:
+        hints = ["--" + name.replace("_", "-") for name in typed]
+        raise typer.BadParameter(f"{reason} Leave out {' and '.join(hints)}.", ctx, param_hint=", ".join(hints))
 
 
 def examples(*pairs: tuple[str, str]) -> str:

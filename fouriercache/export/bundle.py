@@ -18,7 +18,7 @@ from fouriercache.bundle.plain import to_plain
 from fouriercache.calls import Binder
 from fouriercache.errors import BundleError, LoweringError, NotCapturedError, TargetError
 from fouriercache.export.engine import Engine, Job
-from fouriercache.export.steps_table import keys_of, steps_of
+from fouriercache.export.steps_table import keys_of, steps_of, why_no_single_graph
 from fouriercache.export.tensorrt.bundle_plans import plans_for
 from fouriercache.export.tensorrt.targets import TARGETS
 from fouriercache.export.weight_file import WeightFile
@@ -95,6 +95,7 @@ def export(
             "nothing has been captured yet, so there is nothing to export.\n"
             "  Call the module once, or pass example_inputs= to export()."
         )
+    not_single = why_no_single_graph(fast.method) if single_graph else "it was not asked for"
     with staged(folder) as stage:
         forms = []
         with WeightFile(stage) as weights:
@@ -102,7 +103,7 @@ def export(
             for number, steps in enumerate(captured):
                 prefix = f"form{number}." if number else ""
                 keys, least = keys_of(fast.rules, steps), fast.least_batch(steps)
-                forms.append(writer.write(steps, keys, prefix, least, single=single_graph))
+                forms.append(writer.write(steps, keys, prefix, least, not_single))
         table = steps_of(fast.rules, captured[0].places) or ()
         job = Job(stage, forms, fast.rules.num_steps, [step.counts for step in table], notice, progress)
         plans = {target: to_plain(engine(job)) for target, engine in engines}

@@ -1,4 +1,4 @@
-"""Which modes a method can ever ask for, and what runs at each step, where that is known beforehand."""
+"""Which graphs a method can ever ask for, and what runs at each step, where that is known beforehand."""
 
 from __future__ import annotations
 
@@ -35,6 +35,15 @@ def steps_of(rules: Rules, places: Sequence[Place]) -> tuple[Step, ...] | None:
 def is_known_beforehand(method: Method, num_steps: int) -> bool:
     """Whether what each of so many steps runs, and with which scalars, is known before a trajectory runs."""
     return method.schedule.steps(num_steps) is not None and not method.predictor.needs_gram
+
+
+def why_no_single_graph(method: Method) -> str | None:
+    """Why no step of the method can be one graph with one If; None when all can."""
+    if method.tokens.is_partial:
+        return "the method computes some tokens afresh at some steps, and one If has two bodies"
+    if isinstance(method.schedule, SiteSchedule):
+        return "the method computes single sites at steps of their own, and one If has two bodies"
+    return None
 
 
 def keys_of(rules: Rules, steps: Steps) -> list[ModeKey]:

@@ -23,7 +23,7 @@ from fouriercache.bundle.manifest import (
     Returned,
     SiteFacts,
 )
-from fouriercache.errors import LoweringError, PreconditionError
+from fouriercache.errors import LoweringError
 from fouriercache.export.onnx_graph import output_names, renamed, size_names, translate
 from fouriercache.export.onnx_parts import part_of
 from fouriercache.export.weight_file import WeightFile
@@ -43,12 +43,14 @@ class FormWriter:
     weights: WeightFile
     notice: Callable[[str], None]
 
-    def write(self, steps: Steps, keys: Sequence[ModeKey], prefix: str, least_batch: int, *, single: bool) -> Form:
+    def write(
+        self, steps: Steps, keys: Sequence[ModeKey], prefix: str, least_batch: int, not_single: str | None
+    ) -> Form:
         """Write all graphs of one capture and return what they are.
 
         Args:
             keys: the modes to write. prefix: of the names of the files. least_batch: that the graphs are right for.
-            single: whether to write the single-graph form, too.
+            not_single: why the single-graph form is not to be written, too; None if it is.
 
         Raises:
             LoweringError: a program cannot be written in ONNX, ONNX's checker refuses it, or the model asks its inputs.
@@ -69,11 +71,6 @@ class FormWriter:
             programs = steps.mixed(mode, refreshed) if refreshed else steps.modes[mode]
             name = prefix + mode + (f"-{number}" if number else "")
             modes.append(GraphMode(mode, refreshed, self._write_parts(programs, name)))
-        graph, refusal = None, "it was not asked for"
-        if single and any(refreshed for _, refreshed in keys):
-            refusal = "the method computes single sites at steps of their own, and one If has two bodies"
-        elif single:
-            graph, refusal = self._write_single(steps, prefix)
         canonical = steps.canonical
         return Form(
             call=form_of_capture(steps.capture, names, least_batch),
@@ -86,8 +83,8 @@ class FormWriter:
             slots={name: KeptSlot(slot.site, slot.age, slot.column) for name, slot in canonical.slots.items()},
             modes=tuple(modes),
             probe=None if steps.probe is None else self._write_probe(steps.probe, prefix),
-            single=graph,
-            not_single=refusal,
+            single=None if not_single is not None else self._write_single(steps, prefix),
+            not_single=not_single or "",
         )
 
     def _write_parts(self, programs: StepPrograms, name: str) -> GraphParts:
@@ -133,14 +130,9 @@ class FormWriter:
         )
         return parts, self._write(begins, f"{name}.first.onnx", facts) if first else None
 
-    def _write_single(self, steps: Steps, prefix: str) -> tuple[Graph | None, str]:
+    def _write_single(self, steps: Steps, prefix: str) -> Graph:
         self.notice(f"{prefix}step.onnx")
-        try:
-            program = steps.outline()
-        except PreconditionError as error:
-            return None, str(error)
-        facts = _Facts.of(steps.canonical)
-        return self._write(self._lower(program), f"{prefix}step.onnx", facts), ""
+        return self._write(self._lower(steps.outline()), f"{prefix}step.onnx", _Facts.of(steps.canonical))
 
     def _lower(self, program: Program) -> ModelProto:
         import onnx_ir

@@ -35,7 +35,7 @@ from fouriercache.passes.specialize_step import SpecializeStep
 from fouriercache.passes.split import split, trim
 from fouriercache.program import NoMatch, Output, OutputRole, Program, TokenGrid, sizes_of, tensor_of
 from fouriercache.schedules import SiteSchedule
-from fouriercache.steps import MODES, Mode, ProbePrograms, StepPrograms, Steps
+from fouriercache.steps import Mode, ProbePrograms, StepPrograms, Steps, modes_of
 from fouriercache.tokens import partial_tokens
 
 
@@ -115,8 +115,7 @@ def build_steps(capture: Capture, method: Method, grid: TokenGrid | None = None,
         _mode_pipeline(mode, refreshed).apply(program, check=check)
         return program
 
-    modes: tuple[Mode, ...] = (*MODES, "partial") if method.tokens.is_partial else MODES
-    wholes = {mode: whole(mode) for mode in modes}
+    wholes = {mode: whole(mode) for mode in modes_of(method)}
     if not isinstance(method.schedule, SiteSchedule):  # a site computed alone may read what no other step reads
         _drop_unread_sites(canonical, wholes)
     parts = {mode: cut(program) for mode, program in wholes.items()}

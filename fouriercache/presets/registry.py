@@ -47,5 +47,13 @@ def method_from_name(name: str, **options: Any) -> Method:
             f"  Use one of {', '.join(PRESETS)}, or build a Method.{suggest(name, PRESETS)}"
         )
     preset = PRESETS[name]
+    for option in options:
+        takers = [other for other, build in PRESETS.items() if option in inspect.signature(build).parameters]
+        if takers and name not in takers:
+            raise MethodError(
+                f"{name} takes no {option}.\n"
+                f"  where: {name}({option}={options[option]!r})\n"
+                f"  Leave it out, or use a method that takes one: {', '.join(takers)}."
+            )
     check_keywords(name, options, inspect.signature(preset).parameters)
     return preset(**options)

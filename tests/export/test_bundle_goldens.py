@@ -118,7 +118,7 @@ def test_a_forged_plan_shows_in_every_command_with_where_and_what_to_do(copy: Pa
     assert code == 1
     assert json.loads(out)[0]["differences"][0] in err
     assert f"sm89 should be an object, and is 5.\n  where: {copy}\n  Copy the bundle again" in err
-    assert run(str(copy), "--update")[0] == 1, "there is nothing to update in a bundle"
+    assert run(str(copy), "--update")[0] == 2, "there is nothing to update in a bundle"
     inspected = inspect(str(copy))
     assert (inspected.exit_code, inspected.stdout) == (1, "")
     assert inspected.stderr in err
@@ -146,7 +146,15 @@ def test_inspect_says_what_a_bundle_ships(bundle: Path, tmp_path: Path):
     found = inspect(str(bundle), "--json")
     assert found.exit_code == 0
     assert "If 1" in json.loads(found.stdout)["sections"]["single graph"]["operators"]
-    assert inspect(str(bundle), "--program", "reuse").exit_code == 2
+    for words in (
+        ("--program", "reuse"),
+        ("--method", "FORA"),
+        ("--steps", "50"),
+        ("--batch", "2", "--device", "h200"),
+    ):
+        result = inspect(str(bundle), *words)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert all(word in result.stderr for word in ("Leave out", *words[::2])), "nothing typed is left unread"
     assert inspect(str(tmp_path)).exit_code == 1  # as check has it
     for word in (f"{tmp_path}/nosuch/", str(bundle / "manifest.json"), str(bundle / "compute.moving.onnx")):
         result = inspect(word)
@@ -159,3 +167,11 @@ def test_check_refuses_a_folder_that_is_no_bundle(tmp_path: Path):
     code, _, err = run(str(tmp_path))
     assert code == 1
     assert "the folder holds no bundle" in err
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "compute.txt", "weights.bin"])
+def test_check_says_of_a_bundles_file_which_folder_to_give(bundle: Path, name: str):
+    for words in ((), ("--update",)):
+        code, _, err = run(str(bundle / name), *words)
+        assert code == 2
+        assert f"given by its folder.\n  Run: fouriercache check {bundle}\n" in err

@@ -143,6 +143,22 @@ def test_a_target_that_is_not_there_is_bad_use_and_says_which_are(quick: list[An
     assert quick == []
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--batches", "1,2,4"), "Leave out --batches"),
+        (("--batches", "1,2,4", "--target", "onnx"), "Leave out --batches"),
+        (("--triton-runner", "tensorrt"), "Leave out --triton-runner"),
+        (("--method", "ToCa", "--site", "branch", "--single-graph"), "ToCa has no single graph"),
+    ],
+)
+def test_an_option_that_nothing_would_read_is_bad_use(quick: list[Any], words: tuple[str, ...], message: str):
+    result = run(*words, "--dry-run")
+    assert result.exit_code == 2, result.output
+    assert message in plain(result.stderr).replace("│ ", "")
+    assert quick == []
+
+
 def test_a_dry_run_says_what_would_be_written_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     result = run("--method", "TeaCache", "--dry-run", "--no-single-graph")
