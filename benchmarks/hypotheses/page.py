@@ -128,7 +128,8 @@ def _about(lab: Lab) -> str:
     images = lab.held_out
     return (
         "Does the Fourier transform help feature caching, and where? Every hypothesis of the field is built as a part "
-        "of the package and measured against its honest control: the same computed steps, no more bytes, no transform. "
+        "of the package and measured against its honest control: the same computed steps, no more bytes, and "
+        "without what the hypothesis adds. "
         f"The model is the shipped class-conditional DiT, {lab.steps} steps of DDIM, guidance {images.guidance:g}. "
         f"Errors are relative L2 distances of final images to the uncached ones, means over held-out images: "
         f"{images.count} of {len(images.seeds)} noise seed for a hypothesis, {lab.more.count} of {len(lab.more.seeds)} "
