@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -87,13 +88,17 @@ def load(
             f"a bundle is loaded from its folder, and {path!r} is no path.\n"
             "  Pass the folder's path: fc.load('bundle')."
         ) from error
+    again = partial(
+        load, folder.absolute(), backend, provider=provider, threads=threads, single_graph=single_graph,
+        profile=None if profile is None else Path(profile).absolute(),
+    )  # fmt: skip
     if backend == "tensorrt":
         if provider != "cpu" or threads is not None or profile is not None or single_graph:
             raise MethodError(
                 "provider, threads, profile and single_graph are for the backend 'onnxruntime': TensorRT runs the "
                 "modes' plans on the current GPU.\n  Leave them out, or load with backend='onnxruntime'."
             )
-        return _load_plans(folder)
+        return _load_plans(folder, again)
     engine = Engine(provider, threads, None if profile is None else Path(profile))
     manifest = read_folder(folder)
     engine.check(manifest.model.dtype)
@@ -112,15 +117,15 @@ def load(
         forms = [_step_form(form, start, _single(form, start)) for form in manifest.forms]
     else:
         forms = [_step_form(form, start, _modes(form, start)) for form in manifest.forms]
-    return _module(folder, manifest, forms, engine.device, end_profiles)
+    return _module(folder, manifest, forms, engine.device, end_profiles, again)
 
 
-def _load_plans(folder: Path) -> BundledModule:
+def _load_plans(folder: Path, again: Callable[[], BundledModule]) -> BundledModule:
     device = find_device()
     manifest = read_folder(folder)
     plans = find_plans(folder.resolve(), manifest, device)
     forms = [_step_form(form, plans.start, _modes(form, plans.start)) for form in manifest.forms]
-    return _module(folder, manifest, forms, device.place(), lambda: ())
+    return _module(folder, manifest, forms, device.place(), lambda: (), again)
 
 
 def _module(
@@ -129,9 +134,10 @@ def _module(
     forms: list[StepForm],
     device: torch.device,
     end_profiles: Callable[[], tuple[Path, ...]],
+    again: Callable[[], BundledModule],
 ) -> BundledModule:
     steppers = [Stepper(form, manifest.method) for form in forms]
-    return BundledModule(folder, manifest, steppers, device, _texts(folder, manifest), end_profiles)
+    return BundledModule(folder, manifest, steppers, device, _texts(folder, manifest), end_profiles, again)
 
 
 def _step_form(form: Form, start: _Start, ready: Mapping[ModeKey, Parts]) -> StepForm:

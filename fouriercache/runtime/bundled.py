@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
+from torch import Tensor, nn
 
 from fouriercache.bundle import Manifest, dtype_of, signature_of
 from fouriercache.calls import Binder, describe
@@ -16,12 +18,16 @@ from fouriercache.runtime.drop_in import DropIn
 from fouriercache.runtime.request import Request
 from fouriercache.runtime.rules import Rules
 from fouriercache.runtime.stepper import Stepper
+from fouriercache.runtime.untraced import check_untraced, untraced
 
 
 class BundledModule(DropIn):
     """A denoiser from a bundle; call it like the model that was exported. Made by `fouriercache.load`.
 
-    Results have no gradients. `config` and `dtype` are those of the model, as far as the manifest has them.
+    Results have no gradients. `config` and `dtype` are those of the model, as far as the manifest has them; there is
+    one parameter, without entries, as pipelines ask the first one for its dtype and device. What would change or read
+    weights is refused. A copy has the same graphs and no request's state; a pickle has the folder's path, and loads it
+    again.
 
     Attributes:
         folder: where the bundle lies. manifest: what it is. device: where the inputs must be.
@@ -35,6 +41,7 @@ class BundledModule(DropIn):
         device: torch.device,
         texts: Mapping[str, str],
         end_profiles: Callable[[], tuple[Path, ...]],
+        again: Callable[[], BundledModule],
     ) -> None:
         trajectory = manifest.trajectory
         super().__init__(
@@ -50,17 +57,21 @@ class BundledModule(DropIn):
         self.config = _Config(manifest.model.config)
         self.dtype = dtype_of(manifest.model.dtype)
         self.training = False
-        self._end_profiles = end_profiles
+        self.stand_in = nn.Parameter(torch.empty(0, dtype=self.dtype, device=device), requires_grad=False)
+        self._end_profiles, self._again = end_profiles, again
         self._steppers, self._texts = tuple(steppers), dict(texts)
         self._binder = Binder(self, signature_of(manifest.parameters))
         self.rules()  # a schedule that cannot work is refused here, not in the first call
 
+    @untraced
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run one step for this thread's own request; see `Request` for what it raises.
 
         Raises:
             BundleError: the bundle has no graphs for calls of this form.
+            CaptureError: torch.export or torch.jit is tracing.
         """
+        check_untraced("a bundle", "Its graphs are ONNX already: the .onnx files in its folder.")
         return self.session(*args, **kwargs)
 
     def new_session(self) -> Request:
@@ -98,6 +109,64 @@ class BundledModule(DropIn):
             raise BundleError("a bundle has no weights to train.\n  Train the model that it was exported from.")
         return self
 
+    def requires_grad_(self, requires_grad: bool = True) -> BundledModule:
+        """Do nothing for False.
+
+        Raises:
+            BundleError: gradients were asked for.
+        """
+        return self.train(requires_grad)
+
+    def save_pretrained(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse; a bundle is no checkpoint.
+
+        Raises:
+            BundleError: always.
+        """
+        raise self._no_weights("saved as a checkpoint")
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> BundledModule:  # noqa: ARG002
+        """What `to`, `half`, `cuda` and their like come to: nothing, or a BundleError where something would change."""
+        wanted = fn(self.stand_in.detach())
+        if wanted.dtype != self.dtype:
+            raise BundleError(
+                f"a bundle computes in the precision it was exported in, and cannot be made {wanted.dtype}.\n"
+                f"  where: {self.folder}, {self.dtype}\n"
+                f"  Give it {self.dtype} inputs; or export model.to({wanted.dtype}), and load that bundle."
+            )
+        if wanted.device != self.stand_in.device:
+            raise BundleError(
+                f"a bundle runs on the device it was loaded for, and cannot be moved to {wanted.device}.\n"
+                f"  where: {self.folder}, on {self.device}\n"
+                "  Load it for that device, fc.load(..., provider='cpu' or 'cuda'), before it is put into a pipeline."
+            )
+        return self
+
+    def _save_to_state_dict(self, *_: Any, **__: Any) -> NoReturn:
+        raise self._no_weights("read as a state dict")
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *_: Any, **__: Any) -> None:
+        if any(key.startswith(prefix) for key in state_dict):
+            raise self._no_weights("changed")
+
+    def _no_weights(self, what: str) -> BundleError:
+        return BundleError(
+            f"a bundle's weights stand in its graphs' file, and cannot be {what}.\n"
+            f"  where: {self.folder}\n"
+            "  To keep the bundle, copy its folder; for other weights, export their model."
+        )
+
+    def __copy__(self) -> BundledModule:
+        return BundledModule(
+            self.folder, self.manifest, self._steppers, self.device, self._texts, self._end_profiles, self._again
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> BundledModule:
+        return copy(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _load_again, (self._again, self.manifest.text())
+
     def _flatten(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[ModelCall, dict[str, Any]]:
         arguments = self._binder.arguments(args, kwargs)
         return self._binder.flatten(arguments), arguments
@@ -114,6 +183,17 @@ class BundledModule(DropIn):
             f"  There are graphs for:\n    {forms}\n"
             "  Export with example_inputs= of this form."
         )
+
+
+def _load_again(again: Callable[[], BundledModule], text: str) -> BundledModule:
+    """Load the bundle that was pickled. Raises BundleError when another one has taken its place."""
+    found = again()
+    if found.manifest.text() != text:
+        raise BundleError(
+            f"the bundle is not the one that was pickled: its manifest is another.\n  where: {found.folder}\n"
+            "  Load it with fc.load, or bring the older one back."
+        )
+    return found
 
 
 class _Config(dict[str, Any]):

@@ -23,7 +23,7 @@ from fouriercache.runtime.request import Request
 from fouriercache.runtime.rules import Rules
 from fouriercache.runtime.steppers import Steppers
 from fouriercache.runtime.structure import hooks_made, hooks_of, structure_of
-from fouriercache.runtime.untraced import untraced
+from fouriercache.runtime.untraced import check_untraced, untraced
 from fouriercache.steps import Steps
 
 Build = Callable[[nn.Module, Mapping[str, Any], NoMatch | None], Steps]
@@ -93,11 +93,10 @@ class OptimizedModule(DropIn):
         Raises:
             CaptureError: torch.export or torch.jit is tracing: what a step does is decided in Python.
         """
-        if torch.compiler.is_exporting() or torch._C._is_tracing():
-            raise CaptureError(
-                "an optimised module cannot be traced: Python decides which graph a step runs and what is kept.\n"
-                "  Call it once, then export its graphs: fouriercache.export.export_program(fast.program('cond'))."
-            )
+        check_untraced(
+            "an optimised module",
+            "Call it once, then export its graphs: fouriercache.export.export_program(fast.program('cond')).",
+        )
         return self.session(*args, **kwargs)
 
     def new_session(self) -> Request:

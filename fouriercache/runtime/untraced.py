@@ -7,6 +7,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
+from fouriercache.errors import CaptureError
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -20,3 +22,11 @@ def untraced(function: Callable[P, T]) -> Callable[P, T]:
     disable: Any = torch.compiler.disable
     found: Callable[P, T] = disable(function, reason=reason)
     return found
+
+
+def check_untraced(what: str, advice: str) -> None:
+    """Raise CaptureError when torch.export or torch.jit is tracing, which would keep what one step happens to do."""
+    if torch.compiler.is_exporting() or torch._C._is_tracing():
+        raise CaptureError(
+            f"{what} cannot be traced: Python decides which graph a step runs and what is kept.\n  {advice}"
+        )
