@@ -6,19 +6,13 @@ process of its own optimises 28 layers with real float32 weights, and its larges
 
 from __future__ import annotations
 
-import gc
 import json
-import math
-import resource
-import subprocess
 import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from common import BATCH, CLASSES, QUICK, Inputs, Shape, Spread, build_model, read_arguments
+from measure import exponent, peak_memory, run_apart, timed
 from results import Check, Column, Result
 
 import fouriercache as fc
@@ -54,21 +48,6 @@ COLUMNS = (
 MEMORY_FLAG = "--measure-memory"
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Run `work`; return the process's CPU seconds and what it returned: nothing in it waits or uses a second core.
-
-    What is there already is kept out of Python's garbage collection: its full rounds take time by the whole heap, and
-    come when they like.
-    """
-    gc.collect()
-    gc.freeze()
-    started = time.process_time()
-    found = work()
-    seconds = time.process_time() - started
-    gc.unfreeze()
-    return seconds, found
-
-
 def method(site: str) -> fc.Method:
     return fc.TaylorSeer(interval=4, order=1, site=site)
 
@@ -87,26 +66,26 @@ def measure_depth(width: Shape, layers: int, repeats: int) -> list[dict[str, Any
     shape = Shape(layers, width.heads, width.head_size, width.latent)
     with torch.device("meta"):
         model = build_model(shape)
-    capture_seconds, captured = timed(lambda: capture(model, meta_call(shape), verify=False))
-    return [measure_passes(captured, capture_seconds, layers, site, repeats) for site in SITES]
+    capturing, captured = timed(lambda: capture(model, meta_call(shape), verify=False))
+    return [measure_passes(captured, capturing.cpu, layers, site, repeats) for site in SITES]
 
 
 def measure_passes(captured: Capture, capture_seconds: float, layers: int, site: str, repeats: int) -> dict[str, Any]:
     nodes = sum(1 for _ in captured.program.calls())
     runs = [timed(lambda: build_steps(captured, method(site))) for _ in range(repeats)]
     steps: Steps = runs[-1][1]
-    seconds = Spread.of([duration for duration, _ in runs])
-    outline_seconds, _ = timed(steps.outline)
-    report_seconds, report = timed(lambda: report_of(steps, method(site)))
+    seconds = Spread.of([spent.cpu for spent, _ in runs])
+    outline, _ = timed(steps.outline)
+    reporting, report = timed(lambda: report_of(steps, method(site)))
     return {
         "layers": layers,
         "site": site,
         "nodes": nodes,
         "capture_seconds": capture_seconds,
         "pass_seconds": seconds.as_dict(),
-        "outline_seconds": outline_seconds,
+        "outline_seconds": outline.cpu,
         "per_node_ms": seconds.median / nodes * 1e3,
-        "report_seconds": report_seconds,
+        "report_seconds": reporting.cpu,
         "sites": len(report.sites),
         "reuse_nodes": sum(1 for _ in steps.modes["reuse"].moving.calls()),
         "reuse_flops_percent": 100 * report.modes["reuse"].flops / report.modes["compute"].flops,
@@ -115,26 +94,12 @@ def measure_passes(captured: Capture, capture_seconds: float, layers: int, site:
     }
 
 
-def exponent(rows: list[dict[str, Any]], site: str) -> float:
-    """Slope of log time over log depth, by least squares."""
-    mine = [row for row in rows if row["site"] == site]
-    x = [math.log(row["layers"]) for row in mine]
-    y = [math.log(row["pass_seconds"]["median"]) for row in mine]
-    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
-    return sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / sum((a - mean_x) ** 2 for a in x)
-
-
 def measure_memory(shape: Shape) -> dict[str, float]:
     """Optimise a model with real weights in this process; return bytes: of its weights, and resident at each stage."""
-
-    def peak() -> int:
-        largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return largest if sys.platform == "darwin" else largest * 1024
-
-    imported = peak()
+    imported = peak_memory()
     model = build_model(shape)
     weights = sum(tensor.numel() * tensor.element_size() for tensor in [*model.parameters(), *model.buffers()])
-    built = peak()
+    built = peak_memory()
     inputs = Inputs.draw(shape, steps=4)
     seconds, _ = timed(
         lambda: fc.optimize(model, method("branch"), num_steps=4, example_inputs=inputs.call(inputs.noise, 0))
@@ -143,19 +108,9 @@ def measure_memory(shape: Shape) -> dict[str, float]:
         "weights": weights,
         "peak after imports": imported,
         "peak with the model built": built,
-        "peak after optimize": peak(),
-        "optimize_seconds": seconds,
+        "peak after optimize": peak_memory(),
+        "optimize_seconds": seconds.cpu,
     }
-
-
-def measure_memory_apart(*, quick: bool) -> dict[str, float]:
-    """`measure_memory` in a fresh process, whose peak is no one else's."""
-    command = [sys.executable, str(Path(__file__).resolve()), MEMORY_FLAG, *(["--quick"] if quick else [])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"measuring memory failed:\n{done.stderr}")
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 def main() -> None:
@@ -163,7 +118,7 @@ def main() -> None:
     width, depths, repeats = (QUICK, (2, 3), 1) if asked.quick else (XL2, DEPTHS, REPEATS)
     measure_depth(width, depths[0], 1)  # what torch does once in a process is not part of any depth
     rows = [row for layers in depths for row in measure_depth(width, layers, repeats)]
-    memory = measure_memory_apart(quick=asked.quick)
+    memory = run_apart(__file__, MEMORY_FLAG, *(["--quick"] if asked.quick else []))  # whose peak is no one else's
     result = Result(
         "pass_scaling",
         "What optimising costs",
@@ -183,7 +138,8 @@ def main() -> None:
         seconds = row["pass_seconds"]["median"] + row["outline_seconds"]
         result.checks.append(Check(f"{site} sites, {depths[-2]} layers: seconds for all passes, those of the single "
                                    "graph included", seconds, LONGEST))  # fmt: skip
-        growth = exponent(rows, site)
+        mine = [row for row in rows if row["site"] == site]
+        growth = exponent([row["layers"] for row in mine], [row["pass_seconds"]["median"] for row in mine])
         result.checks.append(Check(f"{site} sites: passes take depth ** this", growth, LARGEST_EXPONENT))
     ratio = memory["peak after optimize"] / memory["weights"]
     result.checks.append(Check("largest memory of optimize over the weights", ratio, LARGEST_MEMORY))

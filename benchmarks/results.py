@@ -133,7 +133,7 @@ class Result:
         from rich.console import Console  # here, for gpu.py runs where torch and little else is
         from rich.table import Table
 
-        console = Console(width=max(Console().width, 140))
+        console = Console(width=max(Console().width, 140, 11 * len(self.columns)))
         table = Table(title=self.title, title_justify="left")
         for column in self.columns:
             table.add_column(column.heading, justify="right" if column.form else "left")

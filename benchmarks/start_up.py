@@ -14,7 +14,6 @@ import ctypes  # noqa: E402
 import gc  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
-import subprocess  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -28,6 +27,7 @@ import fouriercache as fc  # noqa: E402
 _IMPORTED = time.perf_counter()
 
 from common import CLASSES, QUICK, Inputs, Shape, Spread, argument_parser, build_model  # noqa: E402
+from measure import run_apart  # noqa: E402
 from results import Check, Column, Result, Row  # noqa: E402
 
 XL2 = Shape(layers=28, heads=16, head_size=72, latent=32)
@@ -108,16 +108,10 @@ def resident() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def run_apart(what: str, kind: str, folder: str | None, *, quick: bool) -> dict[str, Any]:
+def start_apart(what: str, kind: str, folder: str | None, *, quick: bool) -> dict[str, Any]:
     """Run one start in a fresh process, and return what it found."""
     asked = json.dumps({"what": what, "is_meta": kind == "meta", "folder": folder, "quick": quick})
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).resolve()), FLAG, asked], capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"a start failed:\n{done.stderr}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return run_apart(__file__, FLAG, asked)
 
 
 def measure(kind: str, rounds: int, *, quick: bool) -> list[Row]:
@@ -128,11 +122,11 @@ def measure(kind: str, rounds: int, *, quick: bool) -> list[Row]:
         with tempfile.TemporaryDirectory() as folder:
             for name in STARTS:
                 kept = None if name == "cold, nothing kept" else folder
-                found[name].append(run_apart("start", kind, kept, quick=quick))
+                found[name].append(start_apart("start", kind, kept, quick=quick))
             if number == 0 and kind != "meta":
                 for name in ("cold, nothing kept", "from disk"):
                     kept = None if name == "cold, nothing kept" else folder
-                    overheads[name] = run_apart("overhead", kind, kept, quick=quick)["overhead_percent"]
+                    overheads[name] = start_apart("overhead", kind, kept, quick=quick)["overhead_percent"]
     return [describe(kind, name, runs, overheads[name]) for name, runs in found.items()]
 
 

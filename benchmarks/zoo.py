@@ -18,17 +18,18 @@ from typing import Any
 
 import torch
 from common import argument_parser
+from measure import block_share
 from results import Check, Column, Result, last_rows, publish
 from torch import Tensor, nn
 
 import fouriercache as fc
 from fouriercache.calls import Binder, find_timestep
-from fouriercache.cost import block_flops, cost_of
+from fouriercache.cost import cost_of
 from fouriercache.export.tensorrt import TARGETS
 from fouriercache.models import zoo
 from fouriercache.passes.pipeline import build_steps
 from fouriercache.program import NoMatch
-from fouriercache.steps import StepPrograms, Steps
+from fouriercache.steps import Steps
 
 QUICK = ("DiTTransformer2DModel", "FluxTransformer2DModel")
 SECONDS = 600
@@ -171,16 +172,10 @@ def _reasons(refused: Mapping[str, Sequence[NoMatch]]) -> str:
 
 
 def _costs(steps: Steps) -> dict[str, Any]:
-    blocks = [block.path for block in steps.canonical.blocks]
     compute, reuse = steps.modes["compute"], steps.modes["reuse"]
-
-    def each_step(parts: StepPrograms) -> int:
-        return block_flops(blocks, parts.timed, parts.moving)
-
-    whole = each_step(compute)
     return {
-        "left": 100 * each_step(reuse) / whole,
-        "once": 100 * block_flops(blocks, reuse.moving) / whole,
+        "left": block_share(steps),
+        "once": block_share(steps, prepared=True),
         "full": cost_of(compute.whole).launches,
         "reuse": cost_of(reuse.timed, reuse.moving).launches,
         "moving": cost_of(reuse.moving).launches,
