@@ -10,6 +10,7 @@ from typing import Any
 import full_size
 import pytest
 from measure import exponent, peak_memory, run_apart, timed
+from results import Row, last_rows
 
 
 def row(model: str, calls: int, seconds: float, *, site: str = "branch", memory: float = 1.0) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def row(model: str, calls: int, seconds: float, *, site: str = "branch", memory:
 
 
 def test_growth_is_told_of_models_that_were_measured_at_depths_alone():
-    rows = [row("flux-dev", 400, 1.6), row("dit-xl-2", 100, 1.0), row("flux-dev@10", 100, 0.1)]
+    rows: list[Row] = [row("flux-dev", 400, 1.6), row("dit-xl-2", 100, 1.0), row("flux-dev@10", 100, 0.1)]
     rows += [row("flux-dev", 400, 1.0, site="stack"), row("flux-dev@10", 100, 0.25, site="stack")]
     assert {(model, site): round(slope, 9) for model, site, slope in full_size.growths(rows)} == {
         ("flux-dev", "branch"): 2.0,
@@ -33,7 +34,7 @@ def test_growth_is_told_of_models_that_were_measured_at_depths_alone():
 
 
 def test_each_target_is_held_against_the_worst_row():
-    rows = [row("dit-xl-2", 9, 1, memory=23.0), row("dit-xl-2", 18, 2, memory=25.0) | {"left": 4.0}]
+    rows: list[Row] = [row("dit-xl-2", 9, 1, memory=23.0), row("dit-xl-2", 18, 2, memory=25.0) | {"left": 4.0}]
     missed = {check.what: check.value for check in full_size.summarize(rows).checks if check.value > check.limit}
     assert missed == {"dit-xl-2: largest resident memory, GB": 25.0, "largest share of block FLOPs left, %": 4.0}
 
@@ -45,7 +46,7 @@ def test_rows_of_an_earlier_run_stay_and_stand_in_order(tmp_path: Path, monkeypa
     for model in made:
         monkeypatch.setattr(sys, "argv", ["full_size.py", "--out", str(tmp_path), "--only", model])
         full_size.main()
-    assert [kept["model"] for kept in full_size.last_rows("full_size", tmp_path)] == ["dit-xl-2", "wan-14b"]
+    assert [kept["model"] for kept in last_rows("full_size", tmp_path)] == ["dit-xl-2", "wan-14b"]
 
 
 def test_time_memory_and_growth_are_what_they_say(tmp_path: Path):
