@@ -16,6 +16,7 @@ from fouriercache.bundle import (
     GraphProbe,
     Manifest,
     dtype_of,
+    folder_of,
     read_folder,
     read_graph,
     shape_of,
@@ -81,13 +82,13 @@ def load(
         raise MethodError(
             f"there is no backend {backend!r}.\n  Use one of: {', '.join(_BACKENDS)}.{suggest(backend, _BACKENDS)}"
         )
-    try:
-        folder = Path(path)
-    except TypeError as error:
-        raise BundleError(
-            f"a bundle is loaded from its folder, and {path!r} is no path.\n"
-            "  Pass the folder's path: fc.load('bundle')."
-        ) from error
+    folder = folder_of(path)
+    if profile is not None and not isinstance(profile, str | PathLike):
+        raise MethodError(
+            f"profile= is a folder to be written to, and {profile!r} is no path.\n  Pass a folder's path."
+        )
+    if type(single_graph) is not bool:
+        raise MethodError(f"single_graph= is True or False, and not {single_graph!r}.\n  Pass True or False.")
     again = partial(
         load, folder.absolute(), backend, provider=provider, threads=threads, single_graph=single_graph,
         profile=None if profile is None else Path(profile).absolute(),

@@ -109,6 +109,7 @@ def test_a_dry_run_says_how_long_and_writes_nothing(tmp_path: Path, quick: list[
         (("--method", "TeaCache", "--computed", "7", "--refine", "1"), "TeaCache decides about steps itself"),
         (("--out", "/nowhere/x.safetensors"), "is no file in a folder that is there"),
         (("--computed", "50"), "leaves nothing to choose"),
+        (("--computed", "60", "--dry-run"), "leaves nothing to choose"),
     ],
 )
 def test_refuses_bad_use_with_2(words: tuple[str, ...], message: str, tmp_path: Path):

@@ -174,6 +174,13 @@ def test_commands_refuse_a_model_that_is_not_there(command: str):
     assert "Did you mean 'flux-dev'" in plain(result.stderr)
 
 
+@pytest.mark.parametrize("words", [("--site", "brunch"), ("--tolerance", "2")])
+def test_a_dry_run_of_an_analysis_refuses_what_the_analysis_would(words: tuple[str, ...]):
+    result = run("analyze", *words, "--dry-run")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert words[1] in plain(result.stderr)
+
+
 def test_optimize_says_where_it_cannot_write(tmp_path: Path):
     (tmp_path / "taken").write_text("mine")
     result = run("optimize", TINY, "--golden", str(tmp_path / "taken" / "golden.txt"))

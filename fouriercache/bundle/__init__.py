@@ -1,7 +1,7 @@
 """The form of a bundle: what its manifest says, how it is read, and how a folder is checked before it is trusted."""
 
 from fouriercache.bundle.calls import OutputTree, dtype_of, signature_of
-from fouriercache.bundle.folder import read_folder
+from fouriercache.bundle.folder import folder_of, read_folder
 from fouriercache.bundle.graphs import read_graph
 from fouriercache.bundle.manifest import (
     MANIFEST,
@@ -27,6 +27,7 @@ __all__ = [
     "OutputTree",
     "Returned",
     "dtype_of",
+    "folder_of",
     "is_evaluable",
     "read_folder",
     "read_graph",

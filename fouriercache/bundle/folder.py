@@ -113,6 +113,15 @@ def _check_kind(path: Path) -> None:
         )
 
 
+def folder_of(path: object) -> Path:
+    """Return the path of a bundle's folder. Raises BundleError when it is no path."""
+    if not isinstance(path, str | os.PathLike):
+        raise BundleError(
+            f"a bundle is a folder, and {path!r} is no path.\n  Pass the folder's path as text or a Path: 'bundle/'."
+        )
+    return Path(path)
+
+
 def why_no_folder(path: Path) -> str | None:
     """Why no folder can be made at `path`, as far as that shows beforehand; None when it can."""
     above = next(parent for parent in Path(os.path.abspath(path)).parents if os.path.lexists(parent))

@@ -12,9 +12,9 @@ from fouriercache.calibration.loop import Sample, hook_of
 from fouriercache.calibration.pipelines import calibration_set
 from fouriercache.calibration.progress import Bars
 from fouriercache.calibration.spectra import Analysis, SiteSpectrum
-from fouriercache.checks import check_edges, check_number, check_whole
+from fouriercache.checks import check_choice, check_edges, check_number, check_whole
 from fouriercache.errors import CalibrationError
-from fouriercache.methods import Method
+from fouriercache.methods import SITES, Method
 from fouriercache.optimize import optimize
 from fouriercache.predictors import Reuse
 from fouriercache.program import Site, TokenGrid
@@ -63,8 +63,7 @@ def analyze(
     """
     check_whole("analyze", "num_steps", num_steps, least=2, advice="It is the scheduler's number of steps.")
     check_edges("analyze", edges)
-    advice = "0.1 lets a tenth of a feature lie above its bandwidth."
-    check_number("analyze", "tolerance", tolerance, above=0.0, most=1.0, advice=advice)
+    check_question(site, tolerance)
     plain = model.model if type(model) is OptimizedModule else model
     denoiser, run, _ = calibration_set(plain, sample, call, seeds, None, num_steps)
     every = Method("analysis", site, Interval(1), Reuse())
@@ -180,3 +179,10 @@ def power_of(series: Tensor, bands: Tensor, count: int) -> Tensor:
     spectrum = (dct_basis(len(series), series.dtype) @ series.flatten(1)).view(series.shape)
     power = spectrum.double().square().sum((1, 3))
     return torch.stack([power[:, bands == band].sum(1) for band in range(count)])
+
+
+def check_question(site: str, tolerance: float) -> None:
+    """Raise MethodError when there is no such site, or the tolerance is no share."""
+    check_choice("analyze", "site", site, SITES)
+    advice = "0.1 lets a tenth of a feature lie above its bandwidth."
+    check_number("analyze", "tolerance", tolerance, above=0.0, most=1.0, advice=advice)

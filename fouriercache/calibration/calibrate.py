@@ -188,15 +188,20 @@ def _checked_steps(
         )
     if not isinstance(steps, int):
         return Table(steps).steps(num_steps)
+    check_computed(steps, num_steps)
+    if start is not None and len(Table(start).steps(num_steps)) != steps:
+        raise MethodError(f"start has {len(start)} steps, and steps says {steps}.\n  Give a table of {steps} steps.")
+    return steps
+
+
+def check_computed(steps: int, num_steps: int) -> None:
+    """Raise MethodError when that many computed steps leave nothing to choose."""
     check_whole("calibrate", "steps", steps, least=1, advice="It is how many steps are computed.")
     if steps >= num_steps:
         raise MethodError(
             f"calibrate was asked for {steps} computed steps of {num_steps}, which leaves nothing to choose.\n"
             f"  Give steps= a number below {num_steps}."
         )
-    if start is not None and len(Table(start).steps(num_steps)) != steps:
-        raise MethodError(f"start has {len(start)} steps, and steps says {steps}.\n  Give a table of {steps} steps.")
-    return steps
 
 
 def _versions() -> dict[str, str]:

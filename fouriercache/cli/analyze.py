@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fouriercache.calibration import analyze as run_analysis
+from fouriercache.calibration.analyze import check_question
 from fouriercache.calibration.demo import demo_set, seconds_of_a_call
 from fouriercache.cli.options import MOST_STEPS, DryRun, Guidance, Json, Seed, examples
 from fouriercache.cli.speak import say, show_json
@@ -36,6 +37,7 @@ def analyze(
 
     The interval is what a site's bandwidth asks for by the sampling theorem.
     """
+    check_question(site, tolerance)
     model, run = load_demo_model(), demo_set(images=images, seed=seed, steps=steps, guidance=guidance or [GUIDANCE])
     seconds = steps * seconds_of_a_call(model, run)
     if dry_run:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from fouriercache.bundle.manifest import MANIFEST
 from fouriercache.capture import Capture
 from fouriercache.cli.speak import say, working
+from fouriercache.errors import ModelSpecError
 from fouriercache.methods import Method
 from fouriercache.models.examples import Example, build_example
 from fouriercache.optimize import optimize, optimize_captured
@@ -25,6 +27,11 @@ def find_example(spec: str) -> Example:
     Raises:
         ModelSpecError: there is no such model, or it cannot be built.
     """
+    if (Path(spec) / MANIFEST).is_file():
+        raise ModelSpecError(
+            f"{spec} is a bundle, and no model: it was exported already.\n"
+            "  Give the model it was exported from. Of a bundle: fouriercache inspect, fouriercache check, fc.load."
+        )
     here = str(Path.cwd())
     if ":" in spec and here not in sys.path:
         sys.path.insert(0, here)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fouriercache.calibration import calibrate as run_calibration
+from fouriercache.calibration.calibrate import check_computed
 from fouriercache.calibration.demo import count_calls, demo_set, seconds_of_a_call
 from fouriercache.cli.build import choose_method
 from fouriercache.cli.options import MOST_STEPS, DryRun, Guidance, Json, MethodName, Order, Seed, SiteName, examples
@@ -66,10 +67,13 @@ def calibrate(
             f"{chosen.name} decides about steps itself; a polynomial is fitted to one run, which none of this changes.",
             param_hint=", ".join(useless),
         )
+    wanted_steps = _COMPUTED if computed is None else computed
+    if not measures:
+        check_computed(wanted_steps, steps)
     model = load_demo_model()
     run = demo_set(images=images, seed=seed, steps=steps, guidance=guidance or [GUIDANCE])
     wanted: dict[str, Any] = {
-        "steps": _COMPUTED if computed is None else computed,
+        "steps": wanted_steps,
         "trials": _TRIALS if trials is None else trials,
         "refine": refine or 0,
         "probes": _PROBES,

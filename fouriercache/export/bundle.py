@@ -12,7 +12,7 @@ from torch import nn
 from torch._subclasses import FakeTensor
 
 from fouriercache.bundle.calls import name_of, parameters_of
-from fouriercache.bundle.folder import check_place, file_of, staged
+from fouriercache.bundle.folder import check_place, file_of, folder_of, staged
 from fouriercache.bundle.manifest import MANIFEST, Form, Manifest, ModelFacts, Trajectory
 from fouriercache.bundle.plain import to_plain
 from fouriercache.calls import Binder
@@ -20,6 +20,7 @@ from fouriercache.errors import BundleError, LoweringError, NotCapturedError, Ta
 from fouriercache.export.engine import Engine, Job
 from fouriercache.export.steps_table import keys_of, steps_of, why_no_single_graph
 from fouriercache.export.tensorrt.bundle_plans import plans_for
+from fouriercache.export.tensorrt.plan import Profile
 from fouriercache.export.tensorrt.targets import TARGETS
 from fouriercache.export.weight_file import WeightFile
 from fouriercache.export.write_form import FormWriter
@@ -84,7 +85,7 @@ def export(
         )
     check_extras()
     engines = engines_for(targets, batches)
-    folder = Path(path)
+    folder = folder_of(path)
     check_place(folder)
     check_weights(fast.model)
     for arguments in [example_inputs] if isinstance(example_inputs, Mapping) else example_inputs:
@@ -122,9 +123,16 @@ def engines_for(targets: Sequence[str], batches: Sequence[int]) -> list[tuple[st
     """Return each target but "onnx", and what builds engines for it, for (least, typical, most) batch sizes.
 
     Raises:
-        TargetError: a target is not known, or cannot be built for here.
+        TargetError: a target is not known, or cannot be built for here; or these are no targets' names or no sizes.
         MissingExtraError: one needs an extra that is not installed.
     """
+    given: object = targets
+    if not isinstance(given, list | tuple) or not all(isinstance(target, str) for target in given):
+        raise TargetError(
+            f"export takes a list of targets' names, and got {targets!r}.\n"
+            "  Pass a list, targets=['onnx', 'tensorrt:sm89']."
+        )
+    Profile.of(batches)
     return [(target, _engine_for(target, batches)) for target in targets if target != "onnx"]
 
 

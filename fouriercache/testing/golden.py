@@ -108,7 +108,9 @@ def _read(path: Path) -> tuple[int, list[str]]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise GoldenError(f"The golden {path} cannot be read: {reason}.\n  Give the path of a golden file.") from error
+        raise GoldenError(
+            f"The golden {path} cannot be read: {reason}.\n  Give the path of a golden file, or a bundle's folder."
+        ) from error
     found = re.fullmatch(rf"{_FIRST} (\d+)", lines[0]) if lines else None
     if found is None:
         raise GoldenError(

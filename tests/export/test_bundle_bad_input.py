@@ -255,6 +255,15 @@ def test_an_export_without_anything_to_export_says_what_is_missing(tmp_path):
         fc.export(fast.model, tmp_path / "bundle")  # type: ignore[arg-type]
     with pytest.raises(TargetError, match="no target called 'onx'"):
         fc.export(fast, tmp_path / "bundle", targets=["onx"])
+    for targets in ("onnx", None, [None], 3):
+        with pytest.raises(TargetError, match="a list of targets' names"):
+            fc.export(fast, tmp_path / "bundle", targets=targets)  # type: ignore[arg-type]
+    for batches in (4, "1,2,8", (1, 2), (8, 2, 1)):
+        with pytest.raises(TargetError, match=r"least(,| <=) typical"):
+            fc.export(fast, tmp_path / "bundle", batches=batches)  # type: ignore[arg-type]
+    for path in (None, 3):
+        with pytest.raises(BundleError, match="is no path"):
+            fc.export(fast, path)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -163,6 +163,14 @@ def test_inspect_says_what_a_bundle_ships(bundle: Path, tmp_path: Path):
         assert "nosuch" in word or f"fouriercache inspect {bundle}" in result.stderr.replace("\n", "")
 
 
+@pytest.mark.parametrize("command", ["export", "optimize", "bench"])
+def test_a_bundle_is_no_model(bundle: Path, command: str):
+    result = CliRunner().invoke(cli.app, [command, str(bundle)], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    assert result.exit_code == 2
+    assert f"{bundle} is a bundle, and no model" in result.stderr
+    assert "Give the model it was exported from" in result.stderr
+
+
 def test_check_refuses_a_folder_that_is_no_bundle(tmp_path: Path):
     code, _, err = run(str(tmp_path))
     assert code == 1

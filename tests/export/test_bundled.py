@@ -175,6 +175,13 @@ def test_an_unknown_provider_is_refused_with_those_there_are(bundle):
         fc.load(bundle, provider="rocm")
 
 
+def test_an_option_of_another_type_is_refused(bundle):
+    with pytest.raises(MethodError, match=r"profile= is a folder(.|\n)*Pass a folder's path"):
+        fc.load(bundle, profile=True)  # type: ignore[arg-type]
+    with pytest.raises(MethodError, match="single_graph= is True or False"):
+        fc.load(bundle, single_graph="no")  # type: ignore[arg-type]
+
+
 def test_profiles_are_written_to_a_folder_or_not_at_all(bundle, tmp_path):
     session = fc.load(bundle, threads=1, profile=tmp_path / "made" / "profiles")
     session(**step_inputs(noise(), 900, labels()))
