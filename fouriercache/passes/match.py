@@ -13,13 +13,15 @@ from fouriercache.program import Program, tensor_of
 
 aten = torch.ops.aten
 
+_PERMUTES = {
+    aten.transpose.int, aten.permute.default, aten.mT.default, aten.t.default, aten.movedim.int, aten.movedim.intlist,
+    aten.swapaxes.default, aten.swapdims.default, aten.moveaxis.int, aten.moveaxis.intlist,
+}  # fmt: skip
 _VIEWS = {
     aten.view.default, aten.reshape.default, aten.unsqueeze.default, aten.squeeze.dim, aten.squeeze.default,
     aten.flatten.using_ints, aten.unflatten.int, aten.contiguous.default, aten.clone.default, aten.alias.default,
-    aten.expand.default, aten.detach.default, aten.squeeze.dims, aten.transpose.int, aten.permute.default,
-    aten._unsafe_view.default, aten.mT.default, aten.t.default, aten.movedim.int, aten.movedim.intlist,
-    aten.swapaxes.default, aten.swapdims.default, aten.moveaxis.int, aten.moveaxis.intlist, aten.view_as.default,
-    aten.reshape_as.default, aten.expand_as.default,
+    aten.expand.default, aten.detach.default, aten.squeeze.dims,
+    aten._unsafe_view.default, aten.view_as.default, aten.reshape_as.default, aten.expand_as.default, *_PERMUTES,
 }  # fmt: skip
 CASTS = {
     aten.to.dtype, aten.to.dtype_layout, aten.to.device, aten.to.other, aten._to_copy.default, aten.type_as.default,
@@ -44,6 +46,11 @@ _SOFTMAX = {aten.softmax.int, aten._softmax.default}
 def is_view(node: fx.Node) -> bool:
     """Whether the node shows its first argument with another shape or strides and no other values."""
     return node.target in _VIEWS
+
+
+def is_permuted(node: fx.Node) -> bool:
+    """Whether the node shows its first argument with its dimensions in another order."""
+    return node.target in _PERMUTES
 
 
 def strip(node: fx.Node, *targets: object, through: Callable[[fx.Node], bool] | None = None) -> fx.Node:

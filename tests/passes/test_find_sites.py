@@ -105,6 +105,33 @@ def test_sees_the_stream_through_views_casts_and_clips():
     assert names(program, "stack") == ["stack.residual"]
 
 
+class FramesAndPlaces(Model):
+    """Blocks over the places of each frame [frame, place, width] and blocks over the frames of each place, in turn."""
+
+    times: Tensor
+
+    def __init__(self, frames: int) -> None:
+        super().__init__(plain, depth=4)
+        self.register_buffer("times", torch.ones(frames, WIDTH))
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, ...]:
+        x = self.embed(x)
+        for number, block in enumerate(self.blocks):
+            x = block(x + self.times if number == 1 else x).transpose(0, 1)
+        return (self.head(x),)
+
+
+@pytest.mark.parametrize(("frames", "entry"), [(2, "linear"), (6, "add_2")])
+def test_a_stack_goes_up_through_positions_of_frames_where_shapes_tell_frames_from_places(frames: int, entry: str):
+    program = trace(FramesAndPlaces(frames), X[:1].expand(frames, 6, WIDTH).contiguous())
+    FindSites().apply(program, check=True)
+    (stack,) = program.found["stack"]
+    assert (stack.spine, stack.shape) == (entry, (frames, 6, WIDTH))
+    assert program.named()[stack.value].target is (
+        torch.ops.aten.transpose.int if frames == 2 else torch.ops.aten.add.Tensor
+    )
+
+
 class TwoStreams(nn.Module):
     """Blocks of two streams that attend to each other, then blocks over both streams joined; returns the image."""
 
