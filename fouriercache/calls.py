@@ -21,6 +21,9 @@ _TIMESTEP_NAMES = ("timestep", "timesteps", "t", "time", "sigma", "noise_level")
 _SAMPLE_NAMES = ("hidden_states", "x", "sample", "latents")
 """Argument names that hold what is denoised, whatever stands before them."""
 
+_MOST_ORDERS = 64
+"""How many lists of argument names are remembered as fitting."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -50,6 +53,7 @@ class Binder:
 
     def __init__(self, model: nn.Module, signature: inspect.Signature | None = None) -> None:
         self.signature = signature or inspect.signature(model.forward)
+        self._orders: dict[tuple[str, ...], tuple[str, ...]] = {}
         for parameter in self.signature.parameters.values():
             if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
                 raise CaptureError(
@@ -63,6 +67,9 @@ class Binder:
         Raises:
             TypeError: as Python itself does when the arguments do not fit the signature.
         """
+        given = tuple(kwargs)
+        if not args and given in self._orders:  # the same names fit again, and binding takes longer than a small graph
+            return {name: kwargs[name] for name in self._orders[given]}
         bound = self.signature.bind(*args, **kwargs)
         found: dict[str, Any] = {}
         for name, value in bound.arguments.items():
@@ -70,6 +77,8 @@ class Binder:
                 found.update(value)
             else:
                 found[name] = value
+        if not args and len(self._orders) < _MOST_ORDERS:
+            self._orders[given] = tuple(found)
         return found
 
     def example(self, arguments: object) -> dict[str, Any]:

@@ -36,9 +36,10 @@ class Remembered:
 
     @classmethod
     def of(cls, tensors: Sequence[Tensor]) -> Remembered:
+        copied = tuple(map(_is_copied, tensors))
         return cls(
-            tuple(tensor.detach().clone() if _is_copied(tensor) else tensor for tensor in tensors),
-            tuple(None if _is_copied(tensor) else tensor._version for tensor in tensors),
+            tuple(tensor.detach().clone() if own else tensor for tensor, own in zip(tensors, copied, strict=True)),
+            tuple(None if own else tensor._version for tensor, own in zip(tensors, copied, strict=True)),
         )
 
     def copies(self) -> list[Tensor]:

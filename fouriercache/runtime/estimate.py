@@ -15,7 +15,7 @@ from fouriercache.errors import MethodError
 from fouriercache.methods import Method
 from fouriercache.program import Program, tensor_of
 from fouriercache.runtime.conditioning import LARGEST_BATCH
-from fouriercache.runtime.served import serve_step
+from fouriercache.runtime.served import by_site, serve_step
 from fouriercache.schedules import Table
 from fouriercache.steps import ModeKey, StepPrograms, Steps
 from fouriercache.tokens import partial_tokens
@@ -185,12 +185,13 @@ class _Estimate:
         listed = (given or schedule).steps(num_steps)
         if listed is None or num_steps is None:
             return None
+        sites = by_site(given or schedule)
         found: list[tuple[ModeKey, tuple[int, ...]]] = []
         for step in range(num_steps):
             if step in listed:
                 found.append((_COMPUTE, ()))
             else:
-                served = serve_step(given or schedule, tokens, step, num_steps, self._steps.places)
+                served = serve_step(sites, tokens, step, num_steps, self._steps.places)
                 found.append(((served.mode, served.refreshed), served.counts))
         return found
 

@@ -20,13 +20,19 @@ class Served(NamedTuple):
     counts: tuple[int, ...]
 
 
+def by_site(schedule: Schedule) -> SiteSchedule | None:
+    """Return the schedule when it tells sites apart; asked once for all steps, as protocols are slow to ask."""
+    return schedule if isinstance(schedule, SiteSchedule) else None
+
+
 def serve_step(
-    schedule: Schedule, tokens: TokenCounts | None, step: int, num_steps: int | None, places: Sequence[Place]
+    schedule: SiteSchedule | None, tokens: TokenCounts | None, step: int, num_steps: int | None, places: Sequence[Place]
 ) -> Served:
-    """Say how a step that `schedule` does not compute is served, given where the model's sites stand."""
-    refreshed: tuple[int, ...] = ()
-    if isinstance(schedule, SiteSchedule):
-        refreshed = schedule.refreshed(step, num_steps, places)
+    """Say how a step is served that the schedule does not compute, given where the model's sites stand.
+
+    `schedule` is one that tells sites apart, see `by_site`, or None.
+    """
+    refreshed = () if schedule is None else schedule.refreshed(step, num_steps, places)
     counts: tuple[int, ...] = ()
     if tokens is not None:
         counts = tuple(

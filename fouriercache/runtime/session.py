@@ -17,7 +17,7 @@ from ..schedules import Decision, Place, Schedule, TokenCounts
 from .call import Call, show_timestep
 from .clock import Clock, Direction, PassKey, Position
 from .coefficients import extended, padded_coefficients, without_products, without_whole_steps
-from .served import serve_step
+from .served import by_site, serve_step
 
 __all__ = ["Call", "Clock", "Measure", "Plan", "Position", "Session"]
 
@@ -97,6 +97,7 @@ class Session:
         schedule.steps(num_steps)  # a schedule that does not fit the number of steps raises here, not in mid-trajectory
         check_length(predictor, num_steps)
         self._schedule, self._predictor = schedule, predictor
+        self._site_schedule = by_site(schedule)
         self._timesteps = timesteps
         self._tokens = _checked_tokens(tokens, predictor, num_steps)
         self._none: Coefficients = (((0.0,) * predictor.history,) * (len(predictor.edges) + 1),)
@@ -168,7 +169,7 @@ class Session:
         places: Sequence[Place],
     ) -> Plan:
         step = position.step
-        served = serve_step(self._schedule, self._tokens, step, self._clock.num_steps, places)
+        served = serve_step(self._site_schedule, self._tokens, step, self._clock.num_steps, places)
         coefficients = self._cached_coefficients(history, step, len(places))
         return Plan(
             served.mode,
