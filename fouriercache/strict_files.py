@@ -23,7 +23,8 @@ _KEY = "fouriercache"
 def parse_json(text: str) -> Any:
     """Parse JSON as the standard has it.
 
-    Raises ValueError when it is no JSON, an object has a key twice, or a number is NaN or infinite.
+    Raises ValueError when it is no JSON, an object has a key twice, or a number is NaN, infinite, or an integer of more
+    than 64 bits.
     """
 
     def refuse_constant(name: str) -> NoReturn:
@@ -35,6 +36,12 @@ def parse_json(text: str) -> Any:
             raise ValueError(f"{digits} is too large for a float")
         return value
 
+    def parse_int(digits: str) -> int:
+        value = int(digits)
+        if value.bit_length() > 64:
+            raise ValueError(f"{digits[:20]}... is too large for an integer")
+        return value
+
     def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
@@ -43,7 +50,11 @@ def parse_json(text: str) -> Any:
 
     try:
         return json.loads(
-            text, parse_constant=refuse_constant, parse_float=parse_float, object_pairs_hook=refuse_duplicates
+            text,
+            parse_constant=refuse_constant,
+            parse_float=parse_float,
+            parse_int=parse_int,
+            object_pairs_hook=refuse_duplicates,
         )
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error

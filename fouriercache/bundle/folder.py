@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from fouriercache.bundle.joints import check_joints
 from fouriercache.bundle.manifest import MANIFEST, File, Manifest, read_manifest
 from fouriercache.errors import BundleError
 
@@ -62,6 +63,8 @@ def read_folder(folder: Path) -> Manifest:
         manifest = read_manifest(_read_small(path))
         for name, file in manifest.files.items():
             _check_file(folder, name, file)
+        for number, form in enumerate(manifest.forms):
+            check_joints(form, f"forms[{number}]", manifest.method.predictor.history)
     except OSError as error:
         raise BundleError(f"the bundle cannot be read: {error}.\n  where: {folder}") from error
     except BundleError as error:

@@ -6,11 +6,15 @@ import ast
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 from fouriercache.errors import BundleError
 
 _LONGEST = 1000
+_LARGEST = 2**38
+"""Elements; more than any device holds."""
+
 _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -55,9 +59,12 @@ def evaluate(text: str, sizes: Mapping[str, int]) -> Any:
 def shape_of(shape: Sequence[int | str], sizes: Mapping[str, int]) -> tuple[int, ...]:
     """Return a shape whose dynamic sizes are known by name.
 
-    Raises BundleError when one is not.
+    Raises BundleError when one is not, or no tensor has such a shape.
     """
-    return tuple(size if isinstance(size, int) else int(evaluate(size, sizes)) for size in shape)
+    found = tuple(size if isinstance(size, int) else int(evaluate(size, sizes)) for size in shape)
+    if any(size < 0 for size in found) or prod(found) >= _LARGEST:
+        raise BundleError(f"the bundle has a tensor of the shape {list(shape)}, and no tensor is {list(found)}.")
+    return found
 
 
 @lru_cache(maxsize=1024)

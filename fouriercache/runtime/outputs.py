@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from fouriercache.bundle import OutputTree
+from fouriercache.errors import BundleError
 
 
 class _ModelOutput(dict[str, Any]):
@@ -56,5 +59,16 @@ def _class_of(name: str) -> Any:
     base = getattr(sys.modules.get("diffusers.utils.outputs"), "BaseOutput", None)
     found = getattr(sys.modules.get(module), leaf, None) if module.startswith("diffusers.") else None
     if isinstance(base, type) and isinstance(found, type) and issubclass(found, base):
-        return lambda named: found(**named)
+        return partial(_instance, found)
     return _ModelOutput
+
+
+def _instance(kind: Any, named: dict[str, Any]) -> Any:
+    unknown = named.keys() - {field.name for field in fields(kind)}
+    if unknown:
+        raise BundleError(
+            f"the bundle's results are a {kind.__name__} with {', '.join(named)}, and diffusers' own has no "
+            f"{', '.join(sorted(unknown))}.\n"
+            "  Install the version of diffusers that the bundle's manifest names, or export again with this one."
+        )
+    return kind(**named)
