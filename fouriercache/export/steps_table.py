@@ -8,7 +8,7 @@ from dataclasses import replace
 from fouriercache.bundle.manifest import Step
 from fouriercache.errors import LoweringError
 from fouriercache.methods import Method
-from fouriercache.runtime.call import Call
+from fouriercache.runtime.call import StepCall
 from fouriercache.runtime.rules import Rules
 from fouriercache.schedules import Place, SiteSchedule
 from fouriercache.steps import ModeKey, Steps
@@ -25,7 +25,7 @@ def steps_of(rules: Rules, places: Sequence[Place]) -> tuple[Step, ...] | None:
     session = replace(rules, passes_per_step=1, direction="down", timesteps=None)()
     found = []
     for step in range(count):
-        call = Call((float(count - step),), None, (), lambda: False, lambda: False, lambda: True)
+        call = StepCall((float(count - step),), None, (), lambda: False, lambda: False, lambda: True)
         plan = session.plan(call, None, places)
         session.commit(plan)
         found.append(Step(plan.mode, plan.refreshed, plan.coefficients, plan.counts))

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fouriercache.bundle import Manifest, dtype_of, signature_of
-from fouriercache.calls import Binder, describe
-from fouriercache.calls import Call as ModelCall
+from fouriercache.calls import Binder, Call, describe
 from fouriercache.errors import BundleError, PreconditionError
 from fouriercache.runtime.drop_in import DropIn
 from fouriercache.runtime.request import Request
@@ -167,11 +166,11 @@ class BundledModule(DropIn):
     def __reduce__(self) -> tuple[Any, ...]:
         return _load_again, (self._again, self.manifest.text())
 
-    def _flatten(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[ModelCall, dict[str, Any]]:
+    def _flatten(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Call, dict[str, Any]]:
         arguments = self._binder.arguments(args, kwargs)
         return self._binder.flatten(arguments), arguments
 
-    def _find_stepper(self, call: ModelCall, arguments: Mapping[str, Any], begins: bool) -> Stepper:  # noqa: ARG002
+    def _find_stepper(self, call: Call, arguments: Mapping[str, Any], begins: bool) -> Stepper:  # noqa: ARG002
         found = [(sizes, stepper) for stepper in self._steppers if (sizes := stepper.dynamic_sizes(call)) is not None]
         if found:  # one for this very batch was captured as that for any batch was wrong for it
             return min(found, key=lambda pair: len(pair[0]))[1]

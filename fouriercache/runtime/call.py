@@ -8,13 +8,13 @@ from itertools import pairwise
 from math import isfinite
 from typing import TypeAlias
 
-from ..errors import TrajectoryError
+from fouriercache.errors import TrajectoryError
 
 Timestep: TypeAlias = tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class StepCall:
     """What must be known of one call of the denoiser.
 
     `timestep` holds the values of the timestep input, one or more. `context` is the name of the open cache_context.

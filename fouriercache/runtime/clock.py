@@ -27,11 +27,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
-from ..checks import check_choice, check_whole
-from ..errors import TrajectoryError
-from .call import Call, Timestep, check_timestep, check_trajectory, show_timestep
-from .endings import warn_of_endings
-from .moves import check_jump, gone_back, movement, stride
+from fouriercache.checks import check_choice, check_whole
+from fouriercache.errors import TrajectoryError
+from fouriercache.runtime.call import StepCall, Timestep, check_timestep, check_trajectory, show_timestep
+from fouriercache.runtime.endings import warn_of_endings
+from fouriercache.runtime.moves import check_jump, gone_back, movement, stride
 
 PassKey: TypeAlias = int | str
 Direction: TypeAlias = Literal["down", "up"]
@@ -120,7 +120,7 @@ class Clock:
         self._prepared = check_trajectory(timesteps, self._declared_steps, is_equal_allowed=self._passes == 1)
         self._place = None
 
-    def begin(self, call: Call) -> Position:
+    def begin(self, call: StepCall) -> Position:
         """Return where `call` stands. Changes nothing.
 
         Raises TrajectoryError when the call fits no trajectory.
@@ -159,7 +159,7 @@ class Clock:
             warn_of_endings(position.after.last_end if was else None, position.after.ones, self.num_steps)
         self._place = position.after
 
-    def _enter_same_timestep(self, call: Call, place: _Place) -> Position:
+    def _enter_same_timestep(self, call: StepCall, place: _Place) -> Position:
         name = call.context
         is_new_pass = place.unnamed == 0 if name is None else name not in place.seen
         if is_new_pass:
@@ -187,7 +187,7 @@ class Clock:
             )
         return self._enter_pass(call, place)
 
-    def _enter_prepared_step(self, call: Call, now: Timestep, place: _Place) -> Position:
+    def _enter_prepared_step(self, call: StepCall, now: Timestep, place: _Place) -> Position:
         step = place.step + 1
         if now == self._prepared[step : step + 1]:
             return self._enter_next_step(call, now, place)
@@ -195,13 +195,13 @@ class Clock:
             return self._enter_trajectory(call, now)
         raise self._unprepared(now, step)
 
-    def _enter_trajectory(self, call: Call, now: Timestep) -> Position:
+    def _enter_trajectory(self, call: StepCall, now: Timestep) -> Position:
         ones = self._place.ones + 1 if self._place and self._place.step == 0 else 0
         even = now[0] / self.num_steps if self.num_steps and self._forward < 0 and now[0] > 0 else None
         place = _Place(now, now, 0, 0, self._passes, (), (), frozenset(), self._last_end(), ones, even)
         return self._enter_pass(call, place, is_new_trajectory=True)
 
-    def _enter_next_step(self, call: Call, now: Timestep, place: _Place) -> Position:
+    def _enter_next_step(self, call: StepCall, now: Timestep, place: _Place) -> Position:
         step = place.step + 1
         if step == self.num_steps:
             raise TrajectoryError(
@@ -221,7 +221,7 @@ class Clock:
             ),
         )
 
-    def _enter_pass(self, call: Call, place: _Place, is_new_trajectory: bool = False) -> Position:
+    def _enter_pass(self, call: StepCall, place: _Place, is_new_trajectory: bool = False) -> Position:
         name = call.context
         if name is None:
             if place.unnamed == place.expected:

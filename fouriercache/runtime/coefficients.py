@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import cast
 
-from ..errors import MethodError
-from ..predictors import Coefficients, GramPredictor, Grams, Predictor
+from fouriercache.errors import MethodError
+from fouriercache.predictors import Coefficients, GramPredictor, Grams, Predictor
 
 
 def padded_coefficients(predictor: Predictor, computed: tuple[int, ...], step: int, grams: Grams) -> Coefficients:

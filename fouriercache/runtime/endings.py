@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 
-from ..errors import ShortTrajectoryWarning, TrajectoryError
+from fouriercache.errors import ShortTrajectoryWarning, TrajectoryError
 
 _MANY_ONES = 3
 """Trajectories of one step in a row that are more than a warm-up."""

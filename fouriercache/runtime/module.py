@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fouriercache.calls import Binder, describe
-from fouriercache.calls import Call as ModelCall
+from fouriercache.calls import Binder, Call, describe
 from fouriercache.errors import CaptureError, NotCapturedError, TrajectoryError
 from fouriercache.preconditions import check_not_offloaded
 from fouriercache.program import NoMatch, Program
@@ -187,11 +186,11 @@ class OptimizedModule(DropIn):
             )
         return next(iter(self._steppers)).steps
 
-    def _flatten(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[ModelCall, dict[str, Any]]:
+    def _flatten(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Call, dict[str, Any]]:
         arguments = self._binder.arguments(args, kwargs)
         return self._binder.flatten(arguments), arguments
 
-    def _find_stepper(self, call: ModelCall, arguments: Mapping[str, Any], begins: bool) -> LiveStepper:
+    def _find_stepper(self, call: Call, arguments: Mapping[str, Any], begins: bool) -> LiveStepper:
         """Return what runs the call; capture when nothing does. `begins`: also look whether the model has changed."""
         if begins or self.model.training:
             self._notice_changes()
@@ -243,7 +242,7 @@ def _restore(model: nn.Module, build: Build, backend: Backend, rules: Rules, is_
     return OptimizedModule(model, build, backend, rules, check_finite=is_checked)
 
 
-def _check_device(model: nn.Module, call: ModelCall) -> None:
+def _check_device(model: nn.Module, call: Call) -> None:
     weight = next(model.parameters(), None)
     devices = {tensor.device for tensor in call.tensors if tensor.ndim and tensor.is_floating_point()}
     if weight is not None and devices - {weight.device}:

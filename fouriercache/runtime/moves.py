@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..errors import TrajectoryError
-from .call import Call, Timestep, show_timestep
+from fouriercache.errors import TrajectoryError
+from fouriercache.runtime.call import StepCall, Timestep, show_timestep
 
 _FAR = 1.5
 """Strides of the step before that are a jump. Schedules change their stride slowly; few of them ever reach this."""
@@ -37,7 +37,7 @@ def stride(before: Timestep, after: Timestep) -> float:
     return max(abs(new - old) for old, new in zip(before, after, strict=True))
 
 
-def check_jump(call: Call, before: Timestep, now: Timestep, far: float, usual: float | None) -> None:
+def check_jump(call: StepCall, before: Timestep, now: Timestep, far: float, usual: float | None) -> None:
     """Raise TrajectoryError when the timestep jumps to `now` and the sample is not the one that was on its way.
 
     Args:

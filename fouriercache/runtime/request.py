@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fouriercache.calls import Call as ModelCall
-from fouriercache.calls import detached, form_of
+from fouriercache.calls import Call, detached, form_of
 from fouriercache.errors import TrajectoryError
-from fouriercache.runtime.call import Call, read_timesteps
+from fouriercache.runtime.call import StepCall, read_timesteps
 from fouriercache.runtime.check_finite import check_finite
+from fouriercache.runtime.clock import PassKey
 from fouriercache.runtime.conditioning import Hoisted, Remembered, bytes_of
 from fouriercache.runtime.endings import check_left, steps_left
 from fouriercache.runtime.pass_state import PassState
@@ -24,8 +24,6 @@ from fouriercache.runtime.stepper import Outcome, Stepper
 from fouriercache.runtime.untraced import untraced
 from fouriercache.schedules import Decision
 from fouriercache.steps import ModeKey
-
-PassKey = int | str
 
 
 class Request:
@@ -39,8 +37,8 @@ class Request:
     """
 
     def __init__(self, session: Session, model: nn.Module,
-                 find_stepper: Callable[[ModelCall, Mapping[str, Any], bool], Stepper],
-                 flatten: Callable[[Sequence[Any], Mapping[str, Any]], tuple[ModelCall, dict[str, Any]]],
+                 find_stepper: Callable[[Call, Mapping[str, Any], bool], Stepper],
+                 flatten: Callable[[Sequence[Any], Mapping[str, Any]], tuple[Call, dict[str, Any]]],
                  check_hooks: Callable[[], None], *, check_finite: bool) -> None:  # fmt: skip
         self._session = session
         self._model = model
@@ -136,17 +134,17 @@ class Request:
         self._last = call.paths, asked.signature, stepper
         return stepper.rebuild(outcome.results)
 
-    def _check_form(self, call: ModelCall) -> None:
+    def _check_form(self, call: Call) -> None:
         """Refuse what the running trajectory cannot take before it is captured; the timestep stands where it stood."""
         if self._last is not None and self._last[0] == call.paths and self._last[1] != form_of(call):
             self._session.begin(self._asked(self._last[2], call)[0])
 
-    def _asked(self, stepper: Stepper, call: ModelCall) -> tuple[Call, tuple[Tensor, ...], tuple[Tensor, ...]]:
+    def _asked(self, stepper: Stepper, call: Call) -> tuple[StepCall, tuple[Tensor, ...], tuple[Tensor, ...]]:
         """What the session must know of a call; its samples, its conditioning."""
         named = stepper.named(call)
         sample = tuple(named[name] for name in stepper.sample_names)
         conditioning = tuple(named[name] for name in stepper.conditioning_names)
-        asked = Call(
+        asked = StepCall(
             timestep=tuple(float(value) for value in named[stepper.stamp_name].detach().reshape(-1).tolist()),
             context=self._context,
             signature=form_of(call),

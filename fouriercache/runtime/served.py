@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from ..schedules import Place, Schedule, SiteSchedule, TokenCounts
+from fouriercache.schedules import Place, Schedule, SiteSchedule, TokenCounts
 
 
 class Served(NamedTuple):

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Literal, NamedTuple, TypeAlias
 
-from ..errors import CalibrationError, MethodError, TrajectoryError
-from ..predictors import Coefficients, Grams, Predictor, check_length
-from ..schedules import Decision, Place, Schedule, TokenCounts
-from .call import Call, show_timestep
-from .clock import Clock, Direction, PassKey, Position
-from .coefficients import extended, padded_coefficients, without_products, without_whole_steps
-from .served import by_site, serve_step
+from fouriercache.errors import CalibrationError, MethodError, TrajectoryError
+from fouriercache.predictors import Coefficients, Grams, Predictor, check_length
+from fouriercache.runtime.call import StepCall, show_timestep
+from fouriercache.runtime.clock import Clock, Direction, PassKey, Position
+from fouriercache.runtime.coefficients import extended, padded_coefficients, without_products, without_whole_steps
+from fouriercache.runtime.served import by_site, serve_step
+from fouriercache.schedules import Decision, Place, Schedule, TokenCounts
 
-__all__ = ["Call", "Clock", "Measure", "Plan", "Position", "Session"]
+__all__ = ["Clock", "Measure", "Plan", "Position", "Session", "StepCall"]
 
 Measure: TypeAlias = Callable[[PassKey], float]
 """Says how far the indicator of a pass has moved since its last step."""
@@ -124,7 +124,7 @@ class Session:
             return {}
         return {key: history.decisions for key, history in self._histories.items()}
 
-    def begin(self, call: Call) -> tuple[Position, _History | None]:
+    def begin(self, call: StepCall) -> tuple[Position, _History | None]:
         """Return where the call stands, and what its pass has behind it; raises as `plan` does. Changes nothing."""
         position = self._clock.begin(call)
         if self._timesteps is not None:
@@ -134,7 +134,7 @@ class Session:
             raise _changed_signature(history.signature, call.signature, position)
         return position, history
 
-    def plan(self, call: Call, measure: Measure | None = None, places: Sequence[Place] = ()) -> Plan:
+    def plan(self, call: StepCall, measure: Measure | None = None, places: Sequence[Place] = ()) -> Plan:
         """Say how `call` is served, given where the model's sites stand. Changes nothing.
 
         `measure` is asked at most once, and only by a schedule that has an indicator.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from fouriercache.errors import TrajectoryError
-from fouriercache.runtime.call import Call
+from fouriercache.runtime.call import StepCall
 from fouriercache.runtime.clock import Clock, PassKey
 from fouriercache.runtime.session import Plan, Session
 
@@ -34,7 +34,7 @@ class Sampler:
         values = tuple(map(float, timestep)) if isinstance(timestep, tuple) else (float(timestep),)
         sample = ("at", values) if sample is None else sample
         last_sample, last_conditioning = self.last
-        call = Call(
+        call = StepCall(
             values,
             context,
             "signature",
@@ -126,8 +126,8 @@ class FakeModel:
         return plan, ring
 
 
-def call_of(inputs: Inputs, last: Inputs | None) -> Call:
-    return Call(
+def call_of(inputs: Inputs, last: Inputs | None) -> StepCall:
+    return StepCall(
         (inputs.timestep,),
         inputs.context,
         inputs.signature,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fouriercache.errors import MethodError, ShortTrajectoryWarning, TrajectoryError
-from fouriercache.runtime.call import Call
+from fouriercache.runtime.call import StepCall
 from fouriercache.runtime.clock import Clock
 from tests.runtime.made_up_sampler import Sampler, refuses, steps_of
 
@@ -238,7 +238,7 @@ def test_asks_about_sample_and_conditioning_only_where_a_timestep_stands_twice()
 
     clock = Clock()
     for timestep, context in [(9, None), (6, None), (3, None), (9, "cond"), (9, "uncond"), (6, "cond"), (6, "uncond")]:
-        clock.commit(clock.begin(Call((float(timestep),), context, "signature", never, never, never)))
+        clock.commit(clock.begin(StepCall((float(timestep),), context, "signature", never, never, never)))
 
 
 def test_a_refused_call_changes_nothing() -> None:
@@ -257,7 +257,7 @@ def test_refuses_to_commit_what_was_planned_before_another_call() -> None:
     def yes() -> bool:
         return True
 
-    one, other = (clock.begin(Call((9.0,), None, "signature", yes, yes, yes)) for _ in range(2))
+    one, other = (clock.begin(StepCall((9.0,), None, "signature", yes, yes, yes)) for _ in range(2))
     clock.commit(one)
     with refuses("Another call of the same session", "step 0, timestep 9.0, pass 0", "new_session()"):
         clock.commit(other)

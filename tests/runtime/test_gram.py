@@ -14,7 +14,7 @@ from fouriercache.codecs import Codec, LowPass, Quantized
 from fouriercache.errors import MethodError
 from fouriercache.predictors import Coefficients, Grams, Prony
 from fouriercache.runtime.gram import inner_products
-from fouriercache.runtime.session import Call, Session
+from fouriercache.runtime.session import Session, StepCall
 from tests.tiny import COMPUTED, BruteForce, denoise, distance, labels, noise, step_inputs, tiny_dit
 
 
@@ -66,8 +66,8 @@ class Watching(Prony):
 asked: list[tuple[tuple[int, ...], Grams]] = []
 
 
-def call(step: int) -> Call:
-    return Call((float(1000 - step),), None, "form", lambda: False, lambda: True, lambda: True)
+def call(step: int) -> StepCall:
+    return StepCall((float(1000 - step),), None, "form", lambda: False, lambda: True, lambda: True)
 
 
 def test_session_hands_on_the_whole_matrix_of_what_the_ring_holds() -> None:

@@ -12,7 +12,7 @@ import pytest
 from fouriercache.errors import MethodError, TrajectoryError
 from fouriercache.predictors import Predictor, Reuse, ScalarPredictor, Taylor
 from fouriercache.presets import FORA, TaylorSeer
-from fouriercache.runtime.call import Call
+from fouriercache.runtime.call import StepCall
 from fouriercache.runtime.session import Plan, Session
 from fouriercache.schedules import Interval, Schedule, Table
 from tests.runtime.made_up_sampler import FakeModel, Inputs, refuses
@@ -232,14 +232,14 @@ def test_a_run_that_fails_in_its_first_call_of_all_leaves_a_fresh_session() -> N
 def test_planning_twice_gives_the_same_plan() -> None:
     model = model_of(Interval(4))
     run(model, TIMESTEPS[:3])
-    call = Call((TIMESTEPS[3],), None, Inputs(0.0).signature, lambda: False, lambda: False, lambda: True)
+    call = StepCall((TIMESTEPS[3],), None, Inputs(0.0).signature, lambda: False, lambda: False, lambda: True)
     assert model.session.plan(call) == model.session.plan(call)
 
 
 def test_a_plan_made_before_another_call_cannot_be_committed() -> None:
     model = model_of(Interval(4))
     run(model, TIMESTEPS[:3])
-    call = Call((TIMESTEPS[3],), None, Inputs(0.0).signature, lambda: False, lambda: False, lambda: True)
+    call = StepCall((TIMESTEPS[3],), None, Inputs(0.0).signature, lambda: False, lambda: False, lambda: True)
     plans = [model.session.plan(call) for _ in range(2)]
     model.session.commit(plans[0])
     with refuses("Another call of the same session", "step 3", "new_session()"):

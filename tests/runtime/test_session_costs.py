@@ -8,7 +8,7 @@ import tracemalloc
 from pathlib import Path
 
 from fouriercache.predictors import Taylor
-from fouriercache.runtime.call import Call
+from fouriercache.runtime.call import StepCall
 from fouriercache.runtime.session import Session
 from fouriercache.schedules import Interval
 from tests.runtime.test_session import TIMESTEPS, model_of, run
@@ -31,7 +31,7 @@ def test_a_long_lived_session_does_not_grow() -> None:
 def test_an_ordinary_call_takes_few_functions() -> None:
     """Counted: a timed test would measure what else the machine does."""
     session = Session(Interval(5, 2), Taylor(2), num_steps=50)
-    calls = [Call((timestep, timestep), None, ("f32", (2, 4)), bool, bool, bool) for timestep in TIMESTEPS]
+    calls = [StepCall((timestep, timestep), None, ("f32", (2, 4)), bool, bool, bool) for timestep in TIMESTEPS]
     called = 0
 
     def count(frame: object, event: str, argument: object) -> None:
