@@ -52,6 +52,8 @@ def fake_result(node: fx.Node) -> Any:
 
 def known_result(node: fx.Node) -> Any:
     """Return what `fake_result` gives, computed once for all calls of the same form; a fake value is never changed."""
+    if node.target is operator.getitem:
+        return fake_result(node)  # its argument's form is that of every part of the whole
     try:
         key = (node.target, _form_of(fx.map_arg((node.args, node.kwargs), value_of)))
     except _UnknownFormError:

@@ -12,7 +12,6 @@ from fouriercache.errors import PreconditionError
 from fouriercache.passes.base import Pass
 from fouriercache.passes.edit import insert_after, insert_input, redirect
 from fouriercache.passes.insert_cache import find_lookups
-from fouriercache.passes.match import ancestors
 from fouriercache.program import Program, Site, tensor_of
 
 
@@ -89,9 +88,21 @@ def _redirect(program: Program, computed: fx.Node, chosen: fx.Node, columns: tup
     """Make everything below a site read the choice; what is kept of the site, and all it is made of, is computed."""
     pairs = list(zip(program.results, program.outputs, strict=True))
     kept = {node for node, output in pairs if output.role == "slot" and output.name in columns}
-    making = kept.union(*map(ancestors, kept))
+    making = _between(computed, kept)
     for user in list(computed.users):
         if user not in making and user not in (chosen, program.output_node):
             redirect(user, computed, chosen)
     results = [chosen if node is computed and output.role != "slot" else node for node, output in pairs]
     program.set_outputs(results, program.outputs)
+
+
+def _between(start: fx.Node, ends: set[fx.Node]) -> set[fx.Node]:
+    """The ends, and what they are made of that comes after `start`: all that may read it, and not the whole graph."""
+    found: set[fx.Node] = set()
+    todo = list(ends)
+    while todo:
+        node = todo.pop()
+        if node not in found and not node < start:
+            found.add(node)
+            todo += node.all_input_nodes
+    return found

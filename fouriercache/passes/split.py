@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import torch
@@ -26,22 +26,22 @@ def split(program: Program, moving: tuple[Role, ...]) -> tuple[Program, Program]
     """
     weights = _weight_only(program)
     inside = {node for node in hoistable(program, moving) if node not in weights}
-    border = [
+    border = dict.fromkeys(
         node
         for node in program.calls()
         if node in inside
         and tensor_of(node) is not None
         and any((user not in inside and user not in weights) or user.op == "output" for user in node.users)
-    ]
+    )
     outputs = tuple(Output(node.name, "hoisted") for node in border)
-    first = copy_part(program, border, _needed(program, border, ()), outputs)
+    first = copy_part(program, list(border), _needed(program, border, {}), outputs)
     needed = _needed(program, program.results, border)
     stops = {node: Input(f"hoisted_{node.name}", "hoisted") for node in border if node in needed}
     second = copy_part(program, program.results, needed, program.outputs, stops)
     return replace(first, sites=(), history=0), second
 
 
-def _needed(program: Program, results: Sequence[fx.Node], stops: Collection[fx.Node]) -> set[fx.Node]:
+def _needed(program: Program, results: Iterable[fx.Node], stops: Mapping[fx.Node, object]) -> set[fx.Node]:
     """What `results` and the calls that must not be dropped are made from, up to `stops`."""
     todo = [*results, *(node for node in program.calls() if not is_pure(node))]
     found: set[fx.Node] = set()
