@@ -71,12 +71,13 @@ def inspect(
     Exit code 1 when a file of it is not what its manifest says.
     """
     if model not in SPECS and Path(model).is_dir():
-        refuse_useless(
-            ctx,
-            _OF_A_MODEL,
-            f"{model} is a bundle: its method, steps and graphs are as they were exported, its programs are the .txt "
-            "files in it, and costs are predicted of a model.",
-        )
+        if (Path(model) / MANIFEST).is_file():
+            refuse_useless(
+                ctx,
+                _OF_A_MODEL,
+                f"{model} is a bundle: its method, steps and graphs are as they were exported, its programs are the .txt "
+                "files in it, and costs are predicted of a model.",
+            )
         _inspect_bundle(Path(model), as_json=as_json)
         return
     if device is None and batch is not None:
