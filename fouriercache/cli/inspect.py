@@ -75,8 +75,8 @@ def inspect(
             refuse_useless(
                 ctx,
                 _OF_A_MODEL,
-                f"{model} is a bundle: its method, steps and graphs are as they were exported, its programs are the .txt "
-                "files in it, and costs are predicted of a model.",
+                f"{model} is a bundle: its method, steps and graphs are as they were exported, its programs are the "
+                ".txt files in it, and costs are predicted of a model.",
             )
         _inspect_bundle(Path(model), as_json=as_json)
         return

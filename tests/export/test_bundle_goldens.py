@@ -155,8 +155,8 @@ def test_inspect_says_what_a_bundle_ships(bundle: Path, tmp_path: Path):
         result = inspect(str(bundle), *words)
         assert (result.exit_code, result.stdout) == (2, "")
         assert all(word in result.stderr for word in ("Leave out", *words[::2])), "nothing typed is left unread"
-    for words in ((), ("--method", "FORA")):
-        result = inspect(str(tmp_path), *words)
+    for more in ([], ["--method", "FORA"]):
+        result = inspect(str(tmp_path), *more)
         assert result.exit_code == 1  # as check has it
         assert "holds no bundle" in result.stderr
     for word in (f"{tmp_path}/nosuch/", str(bundle / "manifest.json"), str(bundle / "compute.moving.onnx")):
