@@ -89,6 +89,9 @@ def by_hand(model: Model, computed: Sequence[int]) -> Peer:
     return Peer("by hand: whole-stack residual", cached, cached.begin, cached, "as given")
 
 
+HOOKS = "diffusers TaylorSeer, order 1, attention + ff"
+
+
 def taylorseer_hooks(model: Model) -> Peer:
     """The TaylorSeer hook of diffusers, order 1, on every attention and feed-forward, in float32."""
     config = TaylorSeerCacheConfig(
@@ -98,7 +101,7 @@ def taylorseer_hooks(model: Model) -> Peer:
         taylor_factors_dtype=torch.float32,
         cache_identifiers=[r"transformer_blocks\.\d+\.(attn1|ff)"],
     )
-    return _hooked("diffusers TaylorSeer, order 1, attention + ff", model, config, "steps 0, 2, 6, 10, ...")
+    return _hooked(HOOKS, model, config, "steps 0, 2, 6, 10, ...")
 
 
 def mag_cache(model: Model, steps: int) -> Peer:
