@@ -51,7 +51,7 @@ CLASS_NAMES = (
 CALIBRATED = (7, 10, 17)
 """Numbers of computed steps, of 50, for which a calibration of the method `Tuned` is shipped."""
 
-CALIBRATED_GUIDANCE = (1.5, 3.5)
+CALIBRATED_GUIDANCE = (2.5, 4.0)
 """The guidance weights of the trajectories on which scalars were refined, for 7 computed steps."""
 
 NULL_CLASS = 10
