@@ -85,6 +85,20 @@ def refined_scalars(lab: Lab, steps: tuple[int, ...], weights: tuple[float, ...]
     return fc.Calibrated(steps, _tuples(json.loads(path.read_text())["rows"]))
 
 
+def shipped_scalars(lab: Lab, computed: int) -> fc.Calibrated | None:
+    """The scalars that the demo model's calibration has for so few computed steps; None where its table is enough."""
+    shipped = demo.load_demo_calibration(computed).scalars
+    if shipped is None or lab.steps == 50:
+        return shipped
+    return refined_scalars(lab, calibrated_table(computed, lab.steps), demo.CALIBRATED_GUIDANCE)
+
+
+def shipped_method(lab: Lab, computed: int) -> fc.Method:
+    """`Tuned` with the calibration that the demo model comes with."""
+    own, scalars = fc.Tuned(schedule=fc.Table(calibrated_table(computed, lab.steps))), shipped_scalars(lab, computed)
+    return own if scalars is None else own.with_(predictor=scalars)
+
+
 def analyzed(lab: Lab, site: str) -> fc.Analysis:
     """Spectra of every site of a kind, on the calibration images."""
     path = lab.folder / f"spectra {site} {lab.steps}.json"

@@ -19,7 +19,7 @@ from fouriercache.report.sampling import Request, SamplingLoop, take_turns
 
 from .finding import Table
 from .h3_prediction import COMPUTED
-from .ingredients import calibrated_polynomial, calibrated_table, write_whole
+from .ingredients import calibrated_polynomial, shipped_method, write_whole
 from .lab import Lab
 from .thresholds import tuned
 
@@ -62,10 +62,7 @@ def settings_of(lab: Lab) -> list[Setting]:
         _at_threshold(lab, "SeaCache", seacache),
         Setting("Spectrum", "as published", fc.Spectrum(lab.steps)),
         Setting("Tuned", "interval 6, not calibrated", fc.Tuned(6)),
-        *(
-            Setting("Tuned", f"calibrated, {m}", fc.Tuned(schedule=fc.Table(calibrated_table(m, lab.steps))))
-            for m in sorted(demo.CALIBRATED, reverse=True)
-        ),
+        *(Setting("Tuned", f"calibrated, {m}", shipped_method(lab, m)) for m in sorted(demo.CALIBRATED, reverse=True)),
     ]
     missing = set(PRESETS) - {setting.preset for setting in found}
     if missing:
