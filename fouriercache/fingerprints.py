@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fouriercache.errors import CalibrationError
+from fouriercache.live_weights import plain_parts
 
 _MOST_VALUES = 4096
 """How many values of one weight are read. Weights of billions of values would take longer to read than to use."""
@@ -24,11 +25,12 @@ def fingerprint_weights(model: nn.Module) -> str:
     """
     digest = hashlib.sha256()
     for name, weight in sorted(model.state_dict(keep_vars=True).items()):
-        values = weight.detach().reshape(-1)
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}\n".encode())
-        if not values.is_meta:
-            stride = -(-len(values) // _MOST_VALUES) or 1
-            digest.update(bytes_of(values[::stride]))
+        for part in plain_parts(weight.detach()):
+            if not part.is_meta:
+                values = part.detach().reshape(-1)
+                stride = -(-len(values) // _MOST_VALUES) or 1
+                digest.update(bytes_of(values[::stride]))
     return digest.hexdigest()
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch._subclasses import FakeTensor
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from torch.utils._pytree import TreeSpec
 
 from fouriercache.calls import describe
@@ -65,12 +66,17 @@ def trace_call(
             warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
             exported = torch.export.export(traced, (), fresh, dynamic_shapes=shapes, strict=False)
             out_spec = exported.call_spec.out_spec
-            if not _make_functional(exported):
-                exported = exported.run_decompositions({})  # which traces it all again
+            if _has_subclasses(exported) or not _make_functional(exported):
+                exported = exported.run_decompositions({})  # which traces it all again, with plain tensors for weights
     _check_pure(model, exported)
     if answering is None:
         return Traced(exported, out_spec)
     return Traced(exported, out_spec.child(0), answering.told)
+
+
+def _has_subclasses(exported: torch.export.ExportedProgram) -> bool:
+    """Whether a weight is a tensor subclass made of other tensors, as quantised ones are."""
+    return any(is_traceable_wrapper_subclass(value) for value in exported.state_dict.values())
 
 
 def _make_functional(exported: torch.export.ExportedProgram) -> bool:

@@ -122,6 +122,31 @@ class Int8Weight(torch.Tensor):
         return nn.Parameter(cls((weight.detach() / scale).round().to(torch.int8), scale), requires_grad=False)
 
 
+class Int8Linear(Int8Weight):
+    """The same with a linear layer of its own, as torchao's weights have."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func is nn.functional.linear:
+            x, weight, bias = args
+            return nn.functional.linear(x, weight.whole.to(x.dtype) * weight.scale, bias)
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+def test_parts_of_a_tensor_subclass_are_weights_of_the_model():
+    model = tiny_dit(seed=2)
+    for block in model.transformer_blocks:
+        block.ff.net[2].weight = Int8Linear.of(block.ff.net[2].weight)
+    want = denoise(model)
+    fast = fc.optimize(model, fc.FORA(interval=1), num_steps=len(TIMESTEPS))
+    assert is_same(denoise(fast), want)
+    for block in model.transformer_blocks:
+        block.ff.net[2].weight = Int8Linear.of(3 * block.ff.net[2].weight.whole * block.ff.net[2].weight.scale)
+    changed = denoise(model)
+    assert distance(changed, want) > 0.01
+    assert is_same(denoise(fast), changed)
+
+
 def test_weights_of_a_tensor_subclass_are_computed_with():
     model = tiny_dit(seed=2)
     for block in model.transformer_blocks:

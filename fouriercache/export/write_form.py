@@ -27,6 +27,7 @@ from fouriercache.errors import LoweringError
 from fouriercache.export.onnx_graph import output_names, renamed, size_names, translate
 from fouriercache.export.onnx_parts import part_of
 from fouriercache.export.weight_file import WeightFile
+from fouriercache.live_weights import WeightPlace
 from fouriercache.program import Output, Program, Role, sizes_of, tensor_of
 from fouriercache.steps import ModeKey, ProbePrograms, StepPrograms, Steps
 
@@ -219,6 +220,10 @@ def _returning(program: Program, names: Sequence[str]) -> Program:
 
 def _weight(model: nn.Module, path: str) -> Tensor:
     """The weight that has this name now; another tensor may have taken the place of the one that was captured."""
-    parent, _, leaf = path.rpartition(".")
-    found: Tensor = getattr(model.get_submodule(parent), leaf)
+    found = WeightPlace(model, path).get()
+    if found is None:
+        raise LoweringError(
+            f"the model has no weight {path} any more, which its captured graph reads.\n"
+            "  Optimize the model as it is now, and export that."
+        )
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from fouriercache.errors import CaptureError, LoweringError, MethodError, TrajectoryError
 from fouriercache.extras import import_extra
+from fouriercache.live_weights import WeightPlace
 from fouriercache.program import Input, Program
 from fouriercache.runtime.cuda_graphs import RecordedProgram, Recorder, Turns, find_recorder
 
@@ -110,10 +111,10 @@ class LiveProgram:
         self._module = program.module()
         read = [str(node.target) for node in program.graph.find_nodes(op="get_attr")]
         sources = {name: program.sources[name] for name in read if name in program.sources}
-        self._bindings = [(name, *_owner(model, path)) for name, path in sources.items()]
+        self._places = {name: WeightPlace(model, path) for name, path in sources.items()}
         # `to` changes a weight's own dtype, so what it was must be known apart from it
-        self._forms = [(table[leaf].dtype, table[leaf].device) for _, table, leaf in self._bindings]
-        self._links = _links(model, list(sources.values()))
+        self._forms = [(weight.dtype, weight.device) for weight in self._live()]
+        self._links = _links(model, [place.path for place in self._places.values()])
         self._run = backend.compile(self._module, program.inputs)
 
     def __call__(self, values: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -128,24 +129,29 @@ class LiveProgram:
         """
         self._bind()
         found: list[int] = []
-        for _, table, leaf in self._bindings:
-            weight = table[leaf]
+        for weight in self._live():
             found += (id(weight), 0 if weight.is_inference() else weight._version)
         return tuple(found)
+
+    def _live(self) -> Iterator[Tensor]:
+        """The model's weights as they are now."""
+        for place in self._places.values():
+            if (live := place.get()) is None:
+                raise changed_structure(place.path)
+            yield live
 
     def _bind(self) -> None:
         for path, children, child, module in self._links:
             if children.get(child) is not module:
                 raise changed_structure(path)
-        parameters, buffers = self._module._parameters, self._module._buffers
-        for (name, table, leaf), (dtype, device) in zip(self._bindings, self._forms, strict=True):
-            live = table.get(leaf)
-            if live is None:
-                raise changed_structure(leaf)
+        parameters: dict[str, Any] = self._module._parameters
+        buffers = self._module._buffers
+        for name, live, (dtype, device) in zip(self._places, self._live(), self._forms, strict=True):
             if live.dtype != dtype or live.device != device:
+                where = f"{self._places[name].path}, from {dtype} on {device} to {live.dtype} on {live.device}"
                 raise TrajectoryError(
                     "the model's weights changed their dtype or device in mid-trajectory; cached features have the old "
-                    f"ones.\n  where: {leaf}, from {dtype} on {device} to {live.dtype} on {live.device}\n"
+                    f"ones.\n  where: {where}\n"
                     "  Move the model between trajectories, or reset() the session: the model is then captured again."
                 )
             if name in parameters:
@@ -174,11 +180,3 @@ def changed_structure(path: str) -> CaptureError:
         f"  where: {path}\n"
         "  Change modules between trajectories, or reset() the session: the model is then captured again."
     )
-
-
-def _owner(model: nn.Module, path: str) -> tuple[dict[str, Any], str]:
-    """Return the table that holds the weight called `path`, and its key there."""
-    parent, _, leaf = path.rpartition(".")
-    owner = model.get_submodule(parent)
-    table = owner._parameters if leaf in owner._parameters else owner._buffers
-    return table, leaf
