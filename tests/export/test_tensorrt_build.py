@@ -84,6 +84,14 @@ def test_sizes_that_are_not_the_batch_are_refused_by_name(tmp_path, destination)
         build_plan(onnx, destination, SM89)
 
 
+def test_the_batch_may_stand_behind_other_axes_of_other_inputs(tmp_path, destination):
+    node = helper.make_node("Add", ["x", "h"], ["y"], name="sum")
+    shapes: dict[str, list[int | str]] = {"x": ["batch", 16], "h": [3, "batch", 16], "y": [3, "batch", 16]}
+    plan = build_plan(models.save(tmp_path / "model.onnx", [node], {}, **shapes), destination, SM89)
+    assert [given.shape for given in plan.inputs] == [(-1, 16), (3, -1, 16)]
+    assert plan.profiles == ((1, 2, 8),)
+
+
 def test_other_open_sizes_take_the_ranges_that_are_said(tmp_path, destination):
     node = helper.make_node("Add", ["x", "x"], ["y"], name="twice")
     onnx = models.save(tmp_path / "model.onnx", [node], {}, x=["batch", "width"], y=["batch", "width"])

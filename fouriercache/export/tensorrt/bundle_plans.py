@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from fouriercache.bundle.manifest import Form, Graph
+from fouriercache.bundle.sizes import evaluate
 from fouriercache.export.engine import Engine, Job
 from fouriercache.export.tensorrt.build import build_plan
 from fouriercache.export.tensorrt.facts import READABLE, plan_facts
@@ -20,6 +22,9 @@ from fouriercache.export.tensorrt.targets import Target, target_from_name
 from fouriercache.tensorrt_library import find_library
 
 _Sizes = Mapping[str, tuple[int, int, int]]
+
+_BATCH = "batch"
+"""What a bundle's graphs call the batch."""
 
 
 def plans_for(name: str, batches: Sequence[int]) -> Engine:
@@ -57,12 +62,13 @@ def build_plans(target: Target, job: Job, profile: Profile, cache: PlanCache | N
         for graph, is_timed in _run_graphs(form):
             file = f"{target.folder}.{Path(graph.file).stem}.plan"
             job.notice(file)
+            own = _widened(profile, job.num_steps) if is_timed else profile
             plan = build_plan(
                 job.folder / graph.file,
                 job.folder / file,
                 target,
-                profiles=[_widened(profile, job.num_steps) if is_timed else profile],
-                sizes=chosen_tokens(form, graph, job.counts),
+                profiles=[own],
+                sizes={**sizes_beside(graph, own), **chosen_tokens(form, graph, job.counts)},
                 cache=kept,
                 notice=partial(_pass_on, job.progress, file),
             )
@@ -99,8 +105,24 @@ def _widened(profile: Profile, steps: int | None) -> Profile:
     return replace(profile, most=profile.most * (steps or 1))
 
 
+def sizes_beside(graph: Graph, profile: Profile) -> _Sizes:
+    """Ranges of the sizes that follow the batch without being it.
+
+    Those are its multiples, and the sizes of inputs that torch.export knows by other names, as it does not see that
+    text comes in the batch of the images: at any batch they are as large.
+    """
+    named = {size for given in graph.inputs for size in given.shape if isinstance(size, str)} - {_BATCH}
+    least, typical, most = profile.sizes()
+    return {size: (_at(size, least), _at(size, typical), _at(size, most)) for size in sorted(named)}
+
+
+def _at(size: str, batch: int) -> int:
+    """The size where every dynamic one is the batch."""
+    return int(evaluate(size, defaultdict(lambda: batch)))
+
+
 def chosen_tokens(form: Form, graph: Graph, counts: Sequence[tuple[int, ...]]) -> _Sizes:
-    """Ranges of how many tokens each site computes afresh, which are inputs' only sizes besides the batch."""
+    """Ranges of how many tokens each site computes afresh."""
     found: dict[str, tuple[int, int, int]] = {}
     for given in graph.inputs:
         size = given.shape[0] if given.shape else 0

@@ -143,7 +143,8 @@ def _add_profiles(
     unknown = [(tensor, position, name) for tensor, position, name in found if name not in sizes]
     if not found:
         return []
-    if len({name for _, _, name in unknown}) > 1 or any(position for _, position, _ in unknown):
+    firsts = {name for _, position, name in unknown if position == 0}
+    if len(firsts) > 1 or any(name not in firsts for _, _, name in unknown):
         places = sorted({f"{tensor.name}: {tuple(tensor.shape)}" for tensor, _, _ in unknown})
         raise _RefusedError(why="sizes", names=sorted({name for _, _, name in unknown}), places=places)
     batches = batches if unknown else batches[:1]
