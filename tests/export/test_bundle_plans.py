@@ -6,16 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from onnx import helper
 
 import fouriercache as fc
 from fouriercache.bundle.folder import file_of, read_folder
-from fouriercache.bundle.manifest import Form, Given, Graph
+from fouriercache.bundle.manifest import Form, Given
 from fouriercache.errors import LoweringError, NotCapturedError, TargetError
 from fouriercache.export import Job
 from fouriercache.export.tensorrt import PlanCache, Profile, build_plans, bundle_plans, plan_facts, target_from_name
 from fouriercache.export.tensorrt.bundle_plans import chosen_tokens, sizes_beside
 from fouriercache.export.write_form import FormWriter
 from fouriercache.onnx_files import outside_places, parse_onnx
+from tests.export import models
 from tests.tiny import METHOD, tiny_dit
 
 pytestmark = [pytest.mark.trt, pytest.mark.ort]
@@ -114,10 +116,11 @@ def test_how_many_tokens_are_chosen_is_a_range_of_its_own(bundle, manifest, tmp_
     assert chosen_tokens(form, graph, job.counts) == {}
 
 
-def test_sizes_that_follow_the_batch_have_its_range():
-    shapes: dict[str, tuple[int | str, ...]] = {"x": ("batch", 4), "pair": ("2*batch", 4), "text": ("s78", 6, "batch")}
-    graph = Graph("a.onnx", tuple(Given(name, "sample", "float32", shape) for name, shape in shapes.items()), ())
-    assert sizes_beside(graph, Profile(1, 2, 8)) == {"2*batch": (2, 4, 16), "s78": (1, 2, 8)}
+def test_sizes_that_follow_the_batch_have_its_range(tmp_path):
+    shapes: dict[str, list[int | str]] = {"x": ["batch", 4], "pair": ["2*batch", 4], "text": ["(s78//batch)", "s78"]}
+    nodes = [helper.make_node("Add", ["x", "x"], ["y"])]
+    onnx = models.save(tmp_path / "model.onnx", nodes, {}, **shapes, y=["batch", 4])
+    assert sizes_beside(onnx, Profile(1, 2, 8)) == {"(s78//batch)": (1, 1, 1), "2*batch": (2, 4, 16), "s78": (1, 2, 8)}
 
 
 @pytest.mark.parametrize(

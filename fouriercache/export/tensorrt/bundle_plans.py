@@ -19,6 +19,7 @@ from fouriercache.export.tensorrt.facts import READABLE, plan_facts
 from fouriercache.export.tensorrt.plan import Plan, Profile
 from fouriercache.export.tensorrt.plan_cache import PlanCache
 from fouriercache.export.tensorrt.targets import Target, target_from_name
+from fouriercache.onnx_files import parse_onnx
 from fouriercache.tensorrt_library import find_library
 
 _Sizes = Mapping[str, tuple[int, int, int]]
@@ -68,7 +69,7 @@ def build_plans(target: Target, job: Job, profile: Profile, cache: PlanCache | N
                 job.folder / file,
                 target,
                 profiles=[own],
-                sizes={**sizes_beside(graph, own), **chosen_tokens(form, graph, job.counts)},
+                sizes={**sizes_beside(job.folder / graph.file, own), **chosen_tokens(form, graph, job.counts)},
                 cache=kept,
                 notice=partial(_pass_on, job.progress, file),
             )
@@ -105,13 +106,14 @@ def _widened(profile: Profile, steps: int | None) -> Profile:
     return replace(profile, most=profile.most * (steps or 1))
 
 
-def sizes_beside(graph: Graph, profile: Profile) -> _Sizes:
-    """Ranges of the sizes that follow the batch without being it.
+def sizes_beside(onnx: Path, profile: Profile) -> _Sizes:
+    """Ranges of the sizes that follow the batch without being it, by their names in the file.
 
     Those are its multiples, and the sizes of inputs that torch.export knows by other names, as it does not see that
     text comes in the batch of the images: at any batch they are as large.
     """
-    named = {size for given in graph.inputs for size in given.shape if isinstance(size, str)} - {_BATCH}
+    inputs = parse_onnx(onnx.read_bytes()).graph.input
+    named = {size.dim_param for given in inputs for size in given.type.tensor_type.shape.dim} - {"", _BATCH}
     least, typical, most = profile.sizes()
     return {size: (_at(size, least), _at(size, typical), _at(size, most)) for size in sorted(named)}
 
