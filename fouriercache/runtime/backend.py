@@ -127,9 +127,8 @@ class LiveProgram:
 
         Operations on `weight.data`, and on weights made in torch.inference_mode, leave none.
         """
-        self._bind()
         found: list[int] = []
-        for weight in self._live():
+        for weight in self._bind():
             found += (id(weight), 0 if weight.is_inference() else weight._version)
         return tuple(found)
 
@@ -140,13 +139,15 @@ class LiveProgram:
                 raise changed_structure(place.path)
             yield live
 
-    def _bind(self) -> None:
+    def _bind(self) -> list[Tensor]:
+        """Bind the module to the model's weights as they are now, and return them."""
         for path, children, child, module in self._links:
             if children.get(child) is not module:
                 raise changed_structure(path)
         parameters: dict[str, Any] = self._module._parameters
         buffers = self._module._buffers
-        for name, live, (dtype, device) in zip(self._places, self._live(), self._forms, strict=True):
+        weights = list(self._live())
+        for name, live, (dtype, device) in zip(self._places, weights, self._forms, strict=True):
             if live.dtype != dtype or live.device != device:
                 where = f"{self._places[name].path}, from {dtype} on {device} to {live.dtype} on {live.device}"
                 raise TrajectoryError(
@@ -159,6 +160,7 @@ class LiveProgram:
                     parameters[name] = live
             elif buffers.get(name) is not live:
                 buffers[name] = live
+        return weights
 
 
 def _links(model: nn.Module, paths: Sequence[str]) -> list[tuple[str, dict[str, nn.Module | None], str, nn.Module]]:
