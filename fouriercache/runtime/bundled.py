@@ -124,9 +124,24 @@ class BundledModule(DropIn):
         """
         raise self._no_weights("saved as a checkpoint")
 
+    def to(self, *args: Any, **kwargs: Any) -> BundledModule:
+        """Do nothing where it has that device and dtype already.
+
+        Raises:
+            BundleError: it has another one, or there is no such device or dtype here.
+        """
+        try:
+            super().to(*args, **kwargs)
+        except (RuntimeError, TypeError) as error:
+            raise self._cannot_move(f"torch refuses that: {_first_line(error)}") from error
+        return self
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> BundledModule:  # noqa: ARG002
         """What `to`, `half`, `cuda` and their like come to: nothing, or a BundleError where something would change."""
-        wanted = fn(self.stand_in.detach())
+        try:
+            wanted = fn(self.stand_in.detach())
+        except (AssertionError, RuntimeError) as error:  # torch says by either that a device is not there
+            raise self._cannot_move(f"torch refuses that: {_first_line(error)}") from error
         if wanted.dtype != self.dtype:
             raise BundleError(
                 f"a bundle computes in the precision it was exported in, and cannot be made {wanted.dtype}.\n"
@@ -134,11 +149,7 @@ class BundledModule(DropIn):
                 f"  Give it {self.dtype} inputs; or export model.to({wanted.dtype}), and load that bundle."
             )
         if wanted.device != self.stand_in.device:
-            raise BundleError(
-                f"a bundle runs on the device it was loaded for, and cannot be moved to {wanted.device}.\n"
-                f"  where: {self.folder}, on {self.device}\n"
-                "  Load it for that device, fc.load(..., provider='cpu' or 'cuda'), before it is put into a pipeline."
-            )
+            raise self._cannot_move(f"{wanted.device} is another device than it was loaded for")
         return self
 
     def _save_to_state_dict(self, *_: Any, **__: Any) -> NoReturn:
@@ -147,6 +158,13 @@ class BundledModule(DropIn):
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *_: Any, **__: Any) -> None:
         if any(key.startswith(prefix) for key in state_dict):
             raise self._no_weights("changed")
+
+    def _cannot_move(self, why: str) -> BundleError:
+        return BundleError(
+            f"a bundle cannot be moved: {why}.\n"
+            f"  where: {self.folder}, on {self.device}\n"
+            "  Load it for that device, fc.load(..., provider='cpu' or 'cuda'), before it is put into a pipeline."
+        )
 
     def _no_weights(self, what: str) -> BundleError:
         return BundleError(
@@ -193,6 +211,11 @@ def _load_again(again: Callable[[], BundledModule], text: str) -> BundledModule:
             "  Load it with fc.load, or bring the older one back."
         )
     return found
+
+
+def _first_line(error: Exception) -> str:
+    """What an error of torch says, without the advice and the stack it may have below."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 class _Config(dict[str, Any]):
