@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fouriercache.errors import CalibrationError, MethodError
 from fouriercache.fingerprints import fingerprint_scheduler, fingerprint_weights
 from fouriercache.methods import Method
+from fouriercache.paths import path_of
 from fouriercache.predictors import Calibrated
 from fouriercache.schedules import Polynomial, Table
 from fouriercache.strict_files import read_tensors, write_tensors
@@ -131,7 +132,7 @@ class Calibration:
         Raises OSError when it cannot be written.
         """
         tensors = {} if self.scalars is None else {"scalars": _tensor_of(self.scalars)}
-        write_tensors(Path(path), {"schema": _SCHEMA, **self.as_dict()}, tensors)
+        write_tensors(path_of(path), {"schema": _SCHEMA, **self.as_dict()}, tensors)
 
     @classmethod
     def load(cls, path: str | Path) -> Calibration:
@@ -140,7 +141,7 @@ class Calibration:
         Raises CalibrationError when it is not such a file, or its content makes no sense.
         """
         try:
-            return cls._from_dict(*read_tensors(Path(path)))
+            return cls._from_dict(*read_tensors(path_of(path)))
         except FileNotFoundError as error:
             raise CalibrationError(
                 f"There is no calibration file.\n  missing: {path}\n  Make it: calibrate(...).save({str(path)!r})."

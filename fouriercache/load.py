@@ -23,6 +23,7 @@ from fouriercache.bundle import (
 )
 from fouriercache.checks import suggest
 from fouriercache.errors import BundleError, MethodError
+from fouriercache.paths import path_of
 from fouriercache.program import Input, Slot
 from fouriercache.runtime.bundled import BundledModule
 from fouriercache.runtime.onnxruntime import Engine, GraphExecutable
@@ -89,9 +90,10 @@ def load(
         )
     if type(single_graph) is not bool:
         raise MethodError(f"single_graph= is True or False, and not {single_graph!r}.\n  Pass True or False.")
+    place = None if profile is None else path_of(profile)
     again = partial(
         load, folder.absolute(), backend, provider=provider, threads=threads, single_graph=single_graph,
-        profile=None if profile is None else Path(profile).absolute(),
+        profile=None if place is None else place.absolute(),
     )  # fmt: skip
     if backend == "tensorrt":
         if provider != "cpu" or threads is not None or profile is not None or single_graph:
@@ -100,7 +102,7 @@ def load(
                 "modes' plans on the current GPU.\n  Leave them out, or load with backend='onnxruntime'."
             )
         return _load_plans(folder, again)
-    engine = Engine(provider, threads, None if profile is None else Path(profile))
+    engine = Engine(provider, threads, place)
     manifest = read_folder(folder)
     engine.check(manifest.model.dtype)
     engine.make_profile_folder()
@@ -138,7 +140,7 @@ def _module(
     again: Callable[[], BundledModule],
 ) -> BundledModule:
     steppers = [Stepper(form, manifest.method) for form in forms]
-    return BundledModule(folder, manifest, steppers, device, _texts(folder, manifest), end_profiles, again)
+    return BundledModule(folder.absolute(), manifest, steppers, device, _texts(folder, manifest), end_profiles, again)
 
 
 def _step_form(form: Form, start: _Start, ready: Mapping[ModeKey, Parts]) -> StepForm:

@@ -17,6 +17,7 @@ from fouriercache.disk_cache import CaptureCache
 from fouriercache.errors import CalibrationError, CaptureError, MethodError
 from fouriercache.methods import Method
 from fouriercache.passes.pipeline import build_steps
+from fouriercache.paths import path_of
 from fouriercache.preconditions import check_eval_mode, check_not_offloaded, check_uncached
 from fouriercache.presets import method_from_name
 from fouriercache.program import NoMatch, TokenGrid
@@ -92,7 +93,7 @@ def optimize(
     if type(check_finite) is not bool:
         raise MethodError(f"check_finite is {check_finite!r}, not True or False.")
     kept_in = os.environ.get(CACHE_DIR) if cache_dir is None else cache_dir
-    cache = CaptureCache(Path(kept_in).expanduser()) if kept_in else None
+    cache = CaptureCache(path_of(kept_in).absolute()) if kept_in else None
     timesteps: tuple[float, ...] | None = None
     if calibration is not None:
         if not isinstance(calibration, Calibration | str | Path):

@@ -18,6 +18,7 @@ from pathlib import Path
 from fouriercache.bundle.joints import check_joints
 from fouriercache.bundle.manifest import MANIFEST, File, Manifest, read_manifest
 from fouriercache.errors import BundleError
+from fouriercache.paths import path_of
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}")
 _CHUNK = 2**22
@@ -122,7 +123,7 @@ def folder_of(path: object) -> Path:
         raise BundleError(
             f"a bundle is a folder, and {path!r} is no path.\n  Pass the folder's path as text or a Path: 'bundle/'."
         )
-    return Path(path)
+    return path_of(path)
 
 
 def why_no_folder(path: Path) -> str | None:

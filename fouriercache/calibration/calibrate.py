@@ -21,6 +21,7 @@ from fouriercache.checks import check_whole
 from fouriercache.errors import CalibrationError, MethodError
 from fouriercache.fingerprints import fingerprint_scheduler, fingerprint_weights
 from fouriercache.methods import Method
+from fouriercache.paths import path_of
 from fouriercache.predictors import Calibrated
 from fouriercache.presets import method_from_name
 from fouriercache.schedules import Table
@@ -159,7 +160,7 @@ def _check_fit(fit: object) -> None:
 
 def _checked_path(checkpoint: str | Path) -> Path:
     """The file that keeps the measurements: said before anything is measured that it cannot be one."""
-    path = Path(checkpoint)
+    path = path_of(checkpoint)
     if path.is_dir() or not path.parent.is_dir():
         fault = "is a folder" if path.is_dir() else "is in a folder that is not there"
         raise CalibrationError(

@@ -12,6 +12,7 @@ from fouriercache.errors import ModelSpecError
 from fouriercache.methods import Method
 from fouriercache.models.examples import Example, build_example
 from fouriercache.optimize import optimize, optimize_captured
+from fouriercache.paths import path_of
 from fouriercache.presets import method_from_name
 from fouriercache.runtime.module import OptimizedModule
 
@@ -27,7 +28,7 @@ def find_example(spec: str) -> Example:
     Raises:
         ModelSpecError: there is no such model, or it cannot be built.
     """
-    if (Path(spec) / MANIFEST).is_file():
+    if (path_of(spec) / MANIFEST).is_file():
         raise ModelSpecError(
             f"{spec} is a bundle, and no model: it was exported already.\n"
             "  Give the model it was exported from. Of a bundle: fouriercache inspect, fouriercache check, fc.load."

@@ -14,6 +14,7 @@ from fouriercache.cli.build import choose_method
 from fouriercache.cli.options import MOST_STEPS, DryRun, Guidance, Json, MethodName, Order, Seed, SiteName, examples
 from fouriercache.cli.speak import say, show, show_json
 from fouriercache.models.demo import GUIDANCE, load_demo_model, load_demo_scheduler
+from fouriercache.paths import path_of
 from fouriercache.report.console import draw_calibration
 from fouriercache.report.figures import format_seconds
 
@@ -35,7 +36,9 @@ _COMPUTED, _TRIALS = 10, 60
 
 
 def calibrate(
-    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("calibration.safetensors"),
+    out: Annotated[Path, typer.Option(parser=path_of, metavar="PATH", help="The file to write.")] = Path(
+        "calibration.safetensors"
+    ),
     method: MethodName = "Tuned",
     site: SiteName = None,
     order: Order = None,
@@ -49,7 +52,10 @@ def calibrate(
     ] = None,
     refine: Annotated[int | None, typer.Option(min=0, help="Rounds of refining scalars against the result.")] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Keeps every measurement, to go on from. Beside --out if not given.")
+        Path | None,
+        typer.Option(
+            parser=path_of, metavar="PATH", help="Keeps every measurement, to go on from. Beside --out if not given."
+        ),
     ] = None,
     dry_run: DryRun = False,
     as_json: Json = False,

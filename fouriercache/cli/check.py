@@ -16,6 +16,7 @@ from fouriercache.cli.options import Json, examples, refuse_useless
 from fouriercache.cli.speak import complain, message_of, say, show_json
 from fouriercache.cli.written import method_from_text
 from fouriercache.errors import BundleError, GoldenError
+from fouriercache.paths import path_of
 from fouriercache.testing.golden import Golden, read_golden, read_head
 from fouriercache.testing.mismatch import describe, differences
 from fouriercache.testing.record import golden_of
@@ -35,7 +36,7 @@ _MADE_FROM = ("spec", "method", "steps")
 def check(
     ctx: typer.Context,
     targets: Annotated[
-        list[Path], typer.Argument(metavar="GOLDEN|BUNDLE...", help="Golden files, folders of bundles.")
+        list[Path], typer.Argument(parser=path_of, metavar="GOLDEN|BUNDLE...", help="Golden files, folders of bundles.")
     ],
     update: Annotated[bool, typer.Option("--update", help="Write the files anew where the graphs differ.")] = False,
     as_json: Json = False,

@@ -10,6 +10,7 @@ import typer
 from fouriercache.cli.exits import CHECK_FAILED
 from fouriercache.cli.options import DryRun, Json, Seed, Steps, examples
 from fouriercache.cli.speak import Bars, complain, say, show, show_json
+from fouriercache.paths import path_of
 from fouriercache.report.console import draw_plan, draw_runs
 from fouriercache.report.demo import PREDICTING, PREPARING, SHIPPING, choose_settings, estimate_seconds, run_demo
 from fouriercache.report.figures import format_seconds
@@ -24,7 +25,9 @@ EXAMPLES = examples(
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for report.html and results.json.")] = Path("demo_output"),
+    out: Annotated[
+        Path, typer.Option(parser=path_of, metavar="PATH", help="Folder for report.html and results.json.")
+    ] = Path("demo_output"),
     steps: Steps = 50,
     seed: Seed = 0,
     dry_run: DryRun = False,

@@ -38,6 +38,7 @@ from fouriercache.export.tensorrt import TARGETS, Profile
 from fouriercache.export.triton import Runner, check_folder, check_servable, export_triton
 from fouriercache.methods import Method
 from fouriercache.models.examples import Example
+from fouriercache.paths import path_of
 from fouriercache.runtime.module import OptimizedModule
 from fouriercache.steps import modes_of
 from fouriercache.testing.bundle_loops import Difference, compare_bundle
@@ -54,9 +55,10 @@ EXAMPLES = examples(
 def export(
     ctx: typer.Context,
     model: Spec = "demo",
-    out: Annotated[Path, typer.Option(help="The bundle's folder. A bundle that is there is replaced.")] = Path(
-        "bundle"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(parser=path_of, metavar="PATH", help="The bundle's folder. A bundle that is there is replaced."),
+    ] = Path("bundle"),
     method: MethodName = "TaylorSeer",
     site: SiteName = "stack",
     interval: Interval = None,
@@ -68,7 +70,9 @@ def export(
     ] = None,
     batches: Annotated[str, typer.Option(help="Batch sizes of engines: least,typical,most.")] = "1,2,8",
     single_graph: Annotated[bool, typer.Option(help="Also write the whole step as one graph with one If.")] = True,
-    triton: Annotated[Path | None, typer.Option(help="Folder for a Triton model repository.")] = None,
+    triton: Annotated[
+        Path | None, typer.Option(parser=path_of, metavar="PATH", help="Folder for a Triton model repository.")
+    ] = None,
     triton_runner: Annotated[Runner, typer.Option(help="What runs it in Triton.")] = "onnxruntime",
     validate: Annotated[
         bool, typer.Option(help="Run a whole loop of the bundle in ONNX Runtime, and compare it with eager.")

@@ -26,6 +26,7 @@ from fouriercache.cli.speak import complain, message_of, show, show_json, workin
 from fouriercache.cost import DEVICES, Device, measure_cpu
 from fouriercache.errors import BundleError, ModelSpecError
 from fouriercache.models.examples import SPECS
+from fouriercache.paths import path_of
 from fouriercache.report.console import draw_cost, draw_facts
 from fouriercache.report.data import graph_as_dict
 from fouriercache.report.facts import collect_facts
@@ -70,15 +71,15 @@ def inspect(
     Of the folder of an exported bundle, say what it ships: operators of each graph, bytes of weights, facts of plans.
     Exit code 1 when a file of it is not what its manifest says.
     """
-    if model not in SPECS and Path(model).is_dir():
-        if (Path(model) / MANIFEST).is_file():
+    if model not in SPECS and path_of(model).is_dir():
+        if (path_of(model) / MANIFEST).is_file():
             refuse_useless(
                 ctx,
                 _OF_A_MODEL,
                 f"{model} is a bundle: its method, steps and graphs are as they were exported, its programs are the "
                 ".txt files in it, and costs are predicted of a model.",
             )
-        _inspect_bundle(Path(model), as_json=as_json)
+        _inspect_bundle(path_of(model), as_json=as_json)
         return
     if device is None and batch is not None:
         raise typer.BadParameter("it says what to predict for, and nothing is: give --device", param_hint="--batch")
@@ -104,7 +105,7 @@ def inspect(
 
 def _refuse_path(model: str) -> None:
     """Say of what is no name of a model, but a path, how a bundle is given."""
-    path = Path(model)
+    path = path_of(model)
     if model not in SPECS and path.is_file():
         holder = path.parent if (path.parent / MANIFEST).is_file() else "bundle/"
         raise ModelSpecError(

@@ -10,6 +10,7 @@ import typer
 from fouriercache.cli.build import build_fast, choose_method
 from fouriercache.cli.options import CacheDir, Interval, Json, MethodName, Order, SiteName, Spec, Steps, examples
 from fouriercache.cli.speak import say, show, show_json
+from fouriercache.paths import path_of
 from fouriercache.report.console import draw_facts, draw_gain
 from fouriercache.report.data import graph_as_dict
 from fouriercache.report.facts import collect_facts
@@ -31,7 +32,10 @@ def optimize(
     interval: Interval = None,
     order: Order = None,
     steps: Steps = 50,
-    golden: Annotated[Path | None, typer.Option(help="Write the graphs to this file, to be checked in CI.")] = None,
+    golden: Annotated[
+        Path | None,
+        typer.Option(parser=path_of, metavar="PATH", help="Write the graphs to this file, to be checked in CI."),
+    ] = None,
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:

@@ -12,6 +12,7 @@ from fouriercache.methods import SITES
 from fouriercache.models.demo import GUIDANCE
 from fouriercache.models.examples import SPECS
 from fouriercache.optimize import CACHE_DIR
+from fouriercache.paths import path_of
 from fouriercache.presets import PRESETS
 
 MOST_STEPS = 1000
@@ -39,6 +40,8 @@ CacheDir = Annotated[
     Path | None,
     typer.Option(
         "--cache-dir",
+        parser=path_of,
+        metavar="PATH",
         envvar=CACHE_DIR,
         help="Keep captures in this folder, and look there first; made if it is not there.",
     ),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fouriercache.errors import GoldenError
+from fouriercache.paths import path_of
 from fouriercache.testing.golden import Golden, read_golden
 from fouriercache.testing.mismatch import GraphMismatch, describe, differences
 from fouriercache.testing.record import Subject, golden_of
@@ -44,7 +45,7 @@ def assert_graph_matches(
         BundleError, MissingExtraError: the folder is no sound bundle, or the extra `onnx` is not installed.
     """
     __tracebackhide__ = True
-    place, now = Path(path), golden_of(subject, spec)
+    place, now = path_of(path), golden_of(subject, spec)
     if not place.exists():
         if not update:
             raise GraphMismatch(f"There is no golden {place} yet.\n  To make it: {how}")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fouriercache.cost import ModeCost, bytes_kept, cost_of, cost_of_calls, hinted
 from fouriercache.errors import GoldenError
+from fouriercache.paths import path_of
 from fouriercache.program import NoMatch, Program, Site, tensor_of
 from fouriercache.runtime.bundled import BundledModule
 from fouriercache.runtime.module import OptimizedModule
@@ -42,7 +43,7 @@ def golden_of(subject: Subject, spec: str | None = None) -> Golden:
         BundleError, MissingExtraError: the folder is no sound bundle, or the extra `onnx` is not installed.
     """
     if isinstance(subject, str | Path):
-        return golden_of_bundle(Path(subject))
+        return golden_of_bundle(path_of(subject))
     if isinstance(subject, BundledModule):
         return golden_of_bundle(subject.folder)
     if not isinstance(subject, OptimizedModule | Program):

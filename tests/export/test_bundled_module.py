@@ -42,8 +42,14 @@ def test_pipelines_find_its_dtype_and_device_and_move_it_to_where_it_is(bundled)
         (lambda module: module.half(), r"made torch.float16.\n  where: .*float32\n  Give it torch.float32 inputs"),
         (lambda module: module.to(torch.bfloat16), r"export model.to\(torch.bfloat16\)"),
         (lambda module: nn.Sequential(module).double(), "made torch.float64"),
-        (lambda module: module.to("meta"), r"meta is another device .*\n  where: .*, on cpu\n  Load it for that device"),
-        (lambda module: nn.Sequential(module).to("xpu:63"), r"moved: torch refuses that: .*\n  where: .*, on cpu\n  Load"),
+        (
+            lambda module: module.to("meta"),
+            r"meta is another device .*\n  where: .*, on cpu\n  Load it for that device",
+        ),
+        (
+            lambda module: nn.Sequential(module).to("xpu:63"),
+            r"moved: torch refuses that: .*\n  where: .*, on cpu\n  Load",
+        ),
         (lambda module: module.cuda(63), r"moved: torch refuses that: .*\n  where: .*, on cpu\n  Load"),
         (lambda module: module.to("gpu"), r"moved: torch refuses that: .*\n  where: .*, on cpu\n  Load"),
         (lambda module: module.to(torch.int8), "moved: torch refuses that: .* floating point"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,6 +16,7 @@ from fouriercache.export.tensorrt.plan_cache import PlanCache
 from fouriercache.export.tensorrt.refusals import no_room
 from fouriercache.export.tensorrt.run_worker import Notice, run_worker
 from fouriercache.export.tensorrt.targets import Target
+from fouriercache.paths import path_of
 from fouriercache.tensorrt_library import MODULES, find_library
 
 DEFAULT_PROFILES = (Profile(),)
@@ -22,8 +24,8 @@ _LEVELS = range(6)
 
 
 def build_plan(
-    onnx: Path,
-    destination: Path,
+    onnx: str | PathLike[str],
+    destination: str | PathLike[str],
     target: Target,
     *,
     profiles: Sequence[Profile] = DEFAULT_PROFILES,
@@ -57,6 +59,7 @@ def build_plan(
         raise TargetError("a plan needs at least one profile.\n  Give the batch sizes: Profile(least=1, most=8).")
     if level not in _LEVELS:
         raise TargetError(f"the builder's optimisation level is a whole number from 0 to 5, not {level!r}.")
+    onnx, destination = path_of(onnx), path_of(destination)
     library = find_library(target.flavour())
     target.check(library, has_gpu=torch.cuda.is_available())
     if not onnx.is_file():

@@ -18,6 +18,7 @@ from typing import Any
 
 from fouriercache.export.tensorrt.onnx_digest import onnx_digest
 from fouriercache.export.tensorrt.plan import Plan, plan_from_dict
+from fouriercache.paths import path_of
 from fouriercache.strict_files import parse_json
 from fouriercache.tensorrt_library import Library
 
@@ -40,9 +41,9 @@ def default_folder() -> Path:
     """`$FOURIERCACHE_PLANS`, or `fouriercache/plans` in the user's cache folder."""
     given = os.environ.get("FOURIERCACHE_PLANS")
     if given:
-        return Path(given)
+        return path_of(given)
     caches = os.environ.get("XDG_CACHE_HOME")
-    return (Path(caches) if caches else Path.home() / ".cache") / "fouriercache" / "plans"
+    return (path_of(caches) if caches else Path.home() / ".cache") / "fouriercache" / "plans"
 
 
 class PlanCache:
@@ -53,8 +54,8 @@ class PlanCache:
         limit: bytes; when there are more, plans that were not used for the longest time go.
     """
 
-    def __init__(self, folder: Path | None = None, *, limit: int = 20 * 2**30) -> None:
-        self.folder = default_folder() if folder is None else folder
+    def __init__(self, folder: str | os.PathLike[str] | None = None, *, limit: int = 20 * 2**30) -> None:
+        self.folder = default_folder() if folder is None else path_of(folder)
         self.limit = limit
 
     def key(self, onnx: Path, library: Library, device: str, options: Mapping[str, Any]) -> str:

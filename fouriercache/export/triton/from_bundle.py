@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from fouriercache.bundle.folder import read_folder
+from fouriercache.bundle.folder import folder_of, read_folder
 from fouriercache.bundle.manifest import Form, Graph, Manifest, Step
 from fouriercache.errors import LoweringError, TargetError
 from fouriercache.export.steps_table import is_known_beforehand
@@ -15,6 +15,7 @@ from fouriercache.export.tensorrt import Profile
 from fouriercache.export.triton.config import Kind, Runner
 from fouriercache.export.triton.repository import Served, write_repository
 from fouriercache.methods import Method
+from fouriercache.paths import path_of
 
 
 def export_triton(
@@ -48,9 +49,9 @@ def export_triton(
             or the repository could not be written.
         MissingExtraError: the extra `onnx` is not installed.
     """
-    served = _served(Path(bundle), name, form)
+    served = _served(folder_of(bundle), name, form)
     write_repository(
-        served, Path(folder), runner=runner, kind=kind, instances=instances, profile=Profile.of(batches),
+        served, path_of(folder), runner=runner, kind=kind, instances=instances, profile=Profile.of(batches),
         accelerator=accelerator,
     )  # fmt: skip
 

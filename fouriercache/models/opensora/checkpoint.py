@@ -13,6 +13,7 @@ from torch import nn
 
 from fouriercache.errors import WeightsError
 from fouriercache.models.opensora.transformer import OpenSoraTransformer3DModel
+from fouriercache.paths import path_of
 
 __all__ = ["load_published"]
 
@@ -40,7 +41,7 @@ def load_published(folder: Path | str, *, dtype: torch.dtype | None = None) -> O
     Raises:
         WeightsError: a file is missing or cannot be read, the model is no STDiT3, or names or shapes differ.
     """
-    folder = Path(folder)
+    folder = path_of(folder)
     config = _read_json(folder / "config.json")
     kind = config.get("model_type")
     if kind != "STDiT3" or config.get("skip_y_embedder"):
