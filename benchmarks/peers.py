@@ -92,16 +92,16 @@ def by_hand(model: Model, computed: Sequence[int]) -> Peer:
 HOOKS = "diffusers TaylorSeer, order 1, attention + ff"
 
 
-def taylorseer_hooks(model: Model) -> Peer:
-    """The TaylorSeer hook of diffusers, order 1, on every attention and feed-forward, in float32."""
+def taylorseer_hooks(model: Model, order: int = 1) -> Peer:
+    """The TaylorSeer hook of diffusers on every attention and feed-forward, in float32."""
     config = TaylorSeerCacheConfig(
         cache_interval=4,
         disable_cache_before_step=1,
-        max_order=1,
+        max_order=order,
         taylor_factors_dtype=torch.float32,
         cache_identifiers=[r"transformer_blocks\.\d+\.(attn1|ff)"],
     )
-    return _hooked(HOOKS, model, config, "steps 0, 2, 6, 10, ...")
+    return _hooked(HOOKS.replace("1", str(order)), model, config, "steps 0, 2, 6, 10, ...")
 
 
 def mag_cache(model: Model, steps: int) -> Peer:
