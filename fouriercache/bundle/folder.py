@@ -17,6 +17,7 @@ from pathlib import Path
 
 from fouriercache.bundle.joints import check_joints
 from fouriercache.bundle.manifest import MANIFEST, File, Manifest, read_manifest
+from fouriercache.bundle.trajectories import check_trajectory
 from fouriercache.errors import BundleError
 from fouriercache.paths import path_of
 
@@ -64,6 +65,7 @@ def read_folder(folder: Path) -> Manifest:
         manifest = read_manifest(_read_small(path))
         for name, file in manifest.files.items():
             _check_file(folder, name, file)
+        check_trajectory(manifest)
         for number, form in enumerate(manifest.forms):
             check_joints(form, f"forms[{number}]", manifest.method.predictor.history)
     except OSError as error:

@@ -12,6 +12,8 @@ from fouriercache.errors import BundleError, EngineError
 from tests.export.test_bundle_bad_input import CALL, sign
 
 pytestmark = pytest.mark.ort
+TABLE = {"type": "Table", "computed": [0, 3, 9]}
+FITTED = {"type": "Calibrated", "computed": [0, 1], "rows": [[[[1.0, 0.0]]]], "edges": []}
 
 
 def moving(content):
@@ -34,6 +36,17 @@ def moving(content):
         (lambda content: content["forms"][0]["output"].update(names=[]), "what is no result"),
         (lambda content: content["forms"][0]["output"].update(names=["other"]), "has no other"),
         (lambda content: content["forms"][0]["call"].update(key=[[]]), "names nothing"),
+        (lambda content: content["trajectory"].update(num_steps=8), "a table of 9 steps, and num_steps 8"),
+        (lambda content: content["trajectory"].update(num_steps=0), "num_steps 0, and it counts from 1"),
+        (lambda content: content["trajectory"].update(passes_per_step=-1), "passes_per_step -1"),
+        (lambda content: content["trajectory"].update(num_steps=None), "a table of 9 steps, and num_steps None"),
+        (lambda content: content["trajectory"].update(timesteps=[1.0]), "1 timesteps, and num_steps 9"),
+        (lambda content: content["trajectory"]["steps"][2].update(mode="compute"), "'compute' at step 2, and .* sched"),
+        (lambda content: content["trajectory"]["steps"][2].update(mode="partial"), "'partial' .* at step 2, and no gr"),
+        (lambda content: content["trajectory"]["steps"][1].update(coefficients=[[[1.0]]]), "other coefficients at st"),
+        (lambda content: content["trajectory"]["steps"][1].update(counts=[1]), "counts of tokens at step 1"),
+        (lambda content: content["method"].update(schedule=TABLE), "which do not fit its method: A table lists steps"),
+        (lambda content: content["method"].update(predictor=FITTED), "made for trajectories of 3 steps, and these"),
     ],
 )
 def test_a_manifest_that_does_not_fit_together_is_refused(bundle: Path, tmp_path: Path, change, message):
