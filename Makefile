@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 TEST_ARGS ?=
+BENCH ?=
 # What is exported is run, plans are built, and peers are compared with, wherever the tests are; types are checked with
 # what those bring.
 CHECKS = .venv/installed-dev,onnx,rtx,bench
@@ -20,7 +21,7 @@ help:
 	@echo "make lint      check style and formatting"
 	@echo "make types     check types"
 	@echo "make format    rewrite the sources as the formatter wants them"
-	@echo "make bench     measure, and write benchmarks/results/"
+	@echo "make bench     measure, and write benchmarks/results/; BENCH='loop step_cost' measures those two"
 	@echo "make evidence  measure what Fourier does for caching, and write docs/evidence.md"
 	@echo "make zoo       try every denoiser of diffusers, and write docs/zoo.md"
 	@echo "make docs      build docs/_build/ and run the examples in it"
@@ -52,12 +53,10 @@ format: $(CHECKS)
 zoo: .venv/installed-dev
 	.venv/bin/python benchmarks/zoo.py $(ZOO_ARGS)
 
-# A benchmark is any file of benchmarks/ that can be run; it writes its own file of benchmarks/results/. That of a GPU is
-# run by itself, where there is one: see docs/gpu.md.
+# All that needs no GPU, or those that are named: make bench BENCH="loop step_cost". `.venv/bin/python benchmarks --list`
+# says what there is and how long each takes. That of a GPU is run by name, where there is one: see docs/gpu.md.
 bench: .venv/installed-bench
-	@set -e; for script in $$(grep -l '^if __name__ == "__main__"' benchmarks/*.py | grep -v /gpu.py); do \
-		echo "== $$script"; .venv/bin/python "$$script"; \
-	done
+	.venv/bin/python benchmarks $(BENCH)
 
 # An hour of one core when nothing is kept from an earlier run in runs/evidence.
 evidence: .venv/installed-dev

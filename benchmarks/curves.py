@@ -41,7 +41,11 @@ def draw_curves(file: Path, what: str, curves: Sequence[Curve], *, is_logarithmi
         axes.grid(visible=True, linewidth=0.4, alpha=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=7)
-    # An SVG of the same curves is the same file: no time in it, and names that are no accident.
+    save(figure, file)
+
+
+def save(figure: Figure, file: Path) -> None:
+    """Write a picture in the form that its name says. The same one is the same file: no time is in it."""
     unsaid = {"Date": None} if file.suffix == ".svg" else {"Software": None}
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "fouriercache"}):
         figure.savefig(file, dpi=90, metadata=unsaid)

@@ -12,10 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from summary import write_page
+
 from fouriercache.report.environment import describe_environment, find_version
 
 Row = Mapping[str, Any]
 Format = str
+_RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,10 @@ class Result:
     checks: list[Check] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
-        """Print the table, and write `<name>.json` and `<name>.md`."""
+        """Print the table, and write `<name>.json` and `<name>.md`; where results belong, the page of them all, too."""
         self.show(self.write_files(folder))
+        if folder.resolve() == _RESULTS:
+            write_page(folder)
 
     def write_files(self, folder: Path) -> dict[str, Any]:
         """Write `<name>.json` and `<name>.md`, and return what the first holds."""
@@ -155,7 +160,7 @@ def last_rows(name: str, folder: Path) -> list[Row]:
 def publish(name: str, folder: Path) -> None:
     """Copy a result's Markdown into docs/, if it was written where results belong."""
     root = Path(__file__).parents[1]
-    if folder == root / "benchmarks" / "results":
+    if folder.resolve() == _RESULTS:
         head = f"<!-- Written by `python benchmarks/{name}.py`. Do not edit. -->\n\n"
         (root / "docs" / f"{name}.md").write_text(head + (folder / f"{name}.md").read_text())
 

@@ -10,10 +10,7 @@ import time
 
 _BEGAN = time.perf_counter()  # before torch is imported, which is a part of what is measured
 
-import ctypes  # noqa: E402
-import gc  # noqa: E402
 import json  # noqa: E402
-import os  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -27,7 +24,7 @@ import fouriercache as fc  # noqa: E402
 _IMPORTED = time.perf_counter()
 
 from common import CLASSES, QUICK, Inputs, Shape, Spread, argument_parser, build_model  # noqa: E402
-from measure import run_apart  # noqa: E402
+from measure import resident, run_apart  # noqa: E402
 from results import Check, Column, Result, Row  # noqa: E402
 
 XL2 = Shape(layers=28, heads=16, head_size=72, latent=32)
@@ -96,16 +93,6 @@ def overhead(shape: Shape, *, folder: str | None) -> dict[str, Any]:
     fast = fc.optimize(model, METHOD, num_steps=STEPS, example_inputs=call, cache_dir=folder)
     added = resident() - before
     return {"overhead_percent": 100 * added / weights, "from_disk": fast.report.is_from_disk}
-
-
-def resident() -> int:
-    """Resident bytes of this process, without what could be freed."""
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def start_apart(what: str, kind: str, folder: str | None, *, quick: bool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text())
+SCRIPTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py") if "__main__" in path.read_text())
 WITHOUT = ("diffusers", "transformers", "accelerate", "rich", "typer", "matplotlib", "jinja2", "onnx", "onnxscript")
 """What gpu.py must not need: it runs where torch, numpy and safetensors are."""
 HIDE = f"""
@@ -23,8 +23,8 @@ PathFinder.find_spec = lambda name, *rest: None if name.partition(".")[0] in {WI
 """
 EXHAUSTIVE = frozenset(
     {
-        "codec_curve", "cost", "cost_scaling", "cost_speedup", "full_size", "headlines", "ort_loop", "ort_presets",
-        "pass_scaling", "pipelines", "start_up", "step_cost", "tensorrt_plans", "zoo",
+        "codec_curve", "cost", "cost_scaling", "cost_speedup", "endurance", "full_size", "headlines", "ort_loop",
+        "ort_presets", "pass_scaling", "pipelines", "start_up", "step_cost", "tensorrt_plans", "zoo",
     }
 )  # fmt: skip
 """Other tests run what these measure, too."""
