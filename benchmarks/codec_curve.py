@@ -221,7 +221,7 @@ def plot(rows: list[Row], file: Path) -> None:
             line = sorted((row for row in mine if row["family"] == family), key=lambda row: float(row["over_dense"]))
             x = tuple(float(row["over_dense"]) for row in line)
             y = tuple(float(row["codec_error"]) for row in line)
-            curves.append(Curve(f"cache over dense: {model}", family, x, y, dashed="older" in family))
+            curves.append(Curve(f"bytes over dense float32\n{model}", family, x, y, dashed="older" in family))
     draw_curves(file, "relative L2 error to dense", curves)
 
 

@@ -155,10 +155,12 @@ def test_bench_times_both_loops_in_turns():
     assert calls == {"original step": 12, "computed step": 8, "cached step": 4}
     assert len(found["ratios"]) == 2
     assert (found["computed"], found["steps"]) == (4, 6)
+    assert 0 < found["cache_bytes"] <= found["held_bytes"] < found["resident_bytes"]
     assert all(0 < timing["quartiles"][0] <= timing["quartiles"][1] for timing in found["timings"])
     result = run(*words)
     assert result.exit_code == 0
     assert "4 of 6 steps computed: ideal 0.667" in result.stdout
+    assert "Kept features" in result.stdout
 
 
 def test_bench_cannot_run_a_model_without_weights():

@@ -180,7 +180,11 @@ def draw_bench(title: str, bench: Bench) -> RenderableType:
     ratio = f"Loop: {format_ratio(bench.ratio)} of the original's time ({least}..{most})"
     ideal = f"{bench.computed} of {bench.steps} steps computed: ideal {format_ratio(bench.ideal)}"
     over = f"time / ideal {format_ratio(bench.ratio / bench.ideal)}"
-    return Group(table, Text(), Text(ratio), Text(f"{ideal}, {over}"))
+    memory = f"Kept features {format_bytes(bench.cache_bytes)}, held in all {format_bytes(bench.held_bytes)}"
+    for most_bytes, where in ((bench.resident_bytes, "process"), (bench.device_bytes, "GPU")):
+        if most_bytes is not None:
+            memory += f"; {where} at most {format_bytes(most_bytes)}"
+    return Group(table, Text(), Text(ratio), Text(f"{ideal}, {over}"), Text(memory))
 
 
 def draw_findings(findings: Sequence[Finding]) -> RenderableType:

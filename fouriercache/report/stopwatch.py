@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,12 +35,19 @@ class Bench:
         timings: "original step", "computed step" and "cached step".
         ratios: time of each round's cached loop over that of the original's loop beside it.
         computed, steps: how many steps of the loop were computed.
+        cache_bytes, held_bytes: of features, and of all that is held between steps, at the end of a loop.
+        resident_bytes: the most memory that the process ever had; None where the system does not say.
+        device_bytes: the most that was allocated on the GPU during the rounds; None where there is none.
     """
 
     timings: tuple[_Timing, ...]
     ratios: tuple[float, ...]
     computed: int
     steps: int
+    cache_bytes: int
+    held_bytes: int
+    resident_bytes: int | None
+    device_bytes: int | None
 
     @property
     def ratio(self) -> float:
@@ -91,13 +99,33 @@ def time_loops(
             notice(label, steps * (turn + 1), steps * (rounds + 1))
         computed = next(iter(fast.session.computed_steps.values()), ())
         if turn == 0:
+            if torch.cuda.is_available():
+                torch.cuda.reset_peak_memory_stats()
             continue  # captures, and fills what is allocated lazily
         ratios.append(sum(wall for wall, _ in loops["cached"]) / sum(wall for wall, _ in loops["original"]))
         calls["original step"] += loops["original"]
         for step, taken in enumerate(loops["cached"]):
             calls["computed step" if step in computed else "cached step"].append(taken)
     timings = tuple(_summarise(label, taken) for label, taken in calls.items() if taken)
-    return Bench(timings, tuple(ratios), len(computed), steps)
+    return Bench(
+        timings,
+        tuple(ratios),
+        len(computed),
+        steps,
+        cache_bytes=fast.session.cache_bytes,
+        held_bytes=fast.session.held_bytes,
+        resident_bytes=_peak_memory(),
+        device_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
+    )
+
+
+def _peak_memory() -> int | None:
+    """Bytes; macOS counts in them, other systems in KiB, and Windows does not have the call."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _falling(stamp: Tensor, steps: int) -> list[Tensor]:
