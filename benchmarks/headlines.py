@@ -53,7 +53,7 @@ ABOUT = (
 
 SAME = "the same schedule and count"
 NO_WHOLE = "no whole number of computed steps gives their figure: 18 of 50 is 2.78 at most, and their code computes 18"
-RATIO = "the same schedule; what theirs is a ratio of is not said"
+RATIO = "their figure implies one or two computed steps more than our schedule has; what it is a ratio of is not said"
 COUNTED = "the same number of computed steps; which they are is not said, and the count does not depend on it"
 TEACACHE = "steps are decided by data; the whole stack is replaced, so a skipped step costs next to nothing in both"
 
