@@ -65,6 +65,7 @@ def read_folder(folder: Path) -> Manifest:
         manifest = read_manifest(_read_small(path))
         for name, file in manifest.files.items():
             _check_file(folder, name, file)
+        _check_named(manifest)
         check_trajectory(manifest)
         for number, form in enumerate(manifest.forms):
             check_joints(form, f"forms[{number}]", manifest.method.predictor.history)
@@ -75,10 +76,19 @@ def read_folder(folder: Path) -> Manifest:
         if "\n" not in str(error):  # else it says itself what to do
             error.add_note("  Copy the bundle again, whole, or export it again.")
         raise
-    missing = {graph.file for form in manifest.forms for graph in form.graphs()} - set(manifest.files)
-    if missing:
-        raise BundleError(f"the bundle's manifest has no checksum for {', '.join(sorted(missing))}.\n  where: {folder}")
     return manifest
+
+
+def _check_named(manifest: Manifest) -> None:
+    """Refuse what is named by a form, and is none of the files that were checked: it could lie anywhere."""
+    named = {graph.file for form in manifest.forms for graph in form.graphs()}
+    texts = {parts.text: parts.digest for form in manifest.forms for parts in form.parts()}
+    missing = (named | set(texts)) - set(manifest.files)
+    if missing:
+        raise BundleError(f"the bundle's manifest has no checksum for {', '.join(sorted(missing))}.")
+    for text, digest in texts.items():
+        if manifest.files[text].sha256 != digest:
+            raise BundleError(f"{text} is not the text of the graphs that the manifest describes: its digest differs.")
 
 
 def _read_small(path: Path) -> str:

@@ -26,11 +26,17 @@ def check_joints(form: Form, where: str, history: int) -> None:
             shape_of([size for size in shape if isinstance(size, int)], {})
     if any(len(entry) < 2 for entry in form.call.key):
         raise _unfit(f"{where}.call.key", "an entry that names nothing")
-    if len({slot.age for slot in form.slots.values()}) != history:
+    if {slot.age for slot in form.slots.values()} != set(range(history)):
         raise _unfit(f"{where}.slots", f"other ages than the {history} features that the predictor reads")
     given = {tensor.name for tensor in form.call.tensors}
     modes = [(f"{where}.{mode.mode}", mode.parts) for mode in form.modes]
     kept = {output.name for _, parts in modes for output in parts.moving.outputs if output.role == "slot"}
+    columns = {site.name: site.columns for site in form.sites}
+    for name, slot in form.slots.items():
+        if slot.column not in columns.get(slot.site, ()):
+            raise _unfit(f"{where}.slots.{name}", f"a column {slot.column!r} that its site {slot.site!r} does not have")
+    if len({(mode.mode, mode.refreshed) for mode in form.modes}) != len(form.modes):
+        raise _unfit(f"{where}.modes", "a mode twice")
     leaves = _leaves(form.output, f"{where}.output")
     for name, parts in modes:
         if [output.role for output in parts.moving.outputs].count("result") != leaves:

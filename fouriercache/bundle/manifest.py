@@ -149,10 +149,13 @@ class Form:
     single: Graph | None
     not_single: str
 
+    def parts(self) -> list[GraphParts]:
+        """Every step mode's parts, and those of the probe."""
+        return [mode.parts for mode in self.modes] + ([self.probe.parts] if self.probe else [])
+
     def graphs(self) -> Iterator[Graph]:
         """Every graph of the form."""
-        parts = [mode.parts for mode in self.modes] + ([self.probe.parts] if self.probe else [])
-        for part in parts:
+        for part in self.parts():
             yield from (graph for graph in (part.whole, part.context, part.timed, part.moving) if graph is not None)
         if self.probe is not None:
             yield self.probe.first
