@@ -11,6 +11,10 @@ class MethodError(OptimizeError, ValueError):
     """A caching method, or one of its fields, is unknown or has a value that makes no sense."""
 
 
+class PathError(OptimizeError):
+    """What was given as a path is none, or none that a file can have."""
+
+
 class CaptureError(OptimizeError):
     """The model could not be captured as a graph, or the captured graph does not compute what the model computes."""
 

@@ -69,6 +69,7 @@ def load(
 
     Raises:
         BundleError: the folder is no bundle, a file is not what the manifest says, or it has no single graph.
+        PathError: a path is none that a file can have.
         MethodError: there is no such backend or provider, or an option is for the other backend.
         EngineError: the provider is not there, or cannot run the graphs; for TensorRT, there is no CUDA device, or the
             bundle has no plans for it and the library that is installed.

@@ -80,6 +80,7 @@ def optimize(
         MethodError: an unknown method or backend, a `grid` that is none, or a schedule that needs `num_steps`.
         LoweringError: there is no GPU, and the backend needs one.
         CalibrationError: the calibration cannot be read, or was made for another model, method or number of steps.
+        PathError: a path is none.
         CacheFolderError: `cache_dir` cannot be made or written to, or others can write to it.
         CaptureError: `model` is not a plain eval-mode module, or (with `example_inputs`) cannot be captured.
         UnsupportedModelError: (with `example_inputs`) there is no site to cache, or `grid` fits no token stream.
@@ -92,8 +93,8 @@ def optimize(
         )
     if type(check_finite) is not bool:
         raise MethodError(f"check_finite is {check_finite!r}, not True or False.")
-    kept_in = os.environ.get(CACHE_DIR) if cache_dir is None else cache_dir
-    cache = CaptureCache(path_of(kept_in).absolute()) if kept_in else None
+    kept_in = os.environ.get(CACHE_DIR) or None if cache_dir is None else cache_dir
+    cache = None if kept_in is None else CaptureCache(path_of(kept_in).absolute())
     timesteps: tuple[float, ...] | None = None
     if calibration is not None:
         if not isinstance(calibration, Calibration | str | Path):

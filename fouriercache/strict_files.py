@@ -9,6 +9,7 @@ import json
 import os
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -66,14 +67,15 @@ def write_tensors(path: Path, about: Mapping[str, Any], tensors: Mapping[str, Te
     Raises ValueError when `about` holds what JSON cannot say, OSError when the file cannot be written.
     """
     text = json.dumps(about, allow_nan=False, sort_keys=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.new")
+    new = path.parent / f".{path.name}.{os.getpid()}.{threading.get_ident()}.new"
     try:
         save_file({key: tensor.contiguous().cpu() for key, tensor in tensors.items()}, new, metadata={_KEY: text})
         new.replace(path)
     except SafetensorError as error:
         raise OSError(f"{path} cannot be written: {error}") from error
     finally:
-        new.unlink(missing_ok=True)
+        with suppress(OSError):  # it is not there, or lies where nothing may be seen: the first error says so
+            new.unlink()
 
 
 def read_tensors(path: Path) -> tuple[Any, dict[str, Tensor]]:

@@ -107,7 +107,7 @@ def test_a_dry_run_says_how_long_and_writes_nothing(tmp_path: Path, quick: list[
         (("--method", "FORA", "--order", "2"), "FORA takes no order"),
         (("--steps", "1"), "--steps"),
         (("--method", "TeaCache", "--computed", "7", "--refine", "1"), "TeaCache decides about steps itself"),
-        (("--out", "/nowhere/x.safetensors"), "is no file in a folder that is there"),
+        (("--out", "/nowhere/x.safetensors"), "is no file in a folder that can be written to"),
         (("--computed", "50"), "leaves nothing to choose"),
         (("--computed", "60", "--dry-run"), "leaves nothing to choose"),
     ],

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import fouriercache as fc
 from fouriercache.cli.app import app
-from fouriercache.errors import BundleError, CacheFolderError
+from fouriercache.errors import BundleError, CacheFolderError, PathError
 from fouriercache.export.tensorrt import PlanCache
 from fouriercache.export.triton import export_triton
 from fouriercache.testing import assert_graph_matches
@@ -49,6 +49,15 @@ def test_every_place_that_takes_a_path_looks_in_the_home(home: Path, monkeypatch
         assert result.exit_code == 2, result.output
         assert f"{home}/taken" in result.output
     assert sorted(path.name for path in home.parent.iterdir()) == ["home"]
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "a" * 300, "a\udcff", "home/loop/x", 3, b"bytes"])
+def test_what_no_file_can_be_called_is_refused_as_a_path(path, home: Path):
+    (home / "loop").symlink_to("loop")
+    for take in (fc.Calibration.load, MADE.save, lambda path: fc.optimize(tiny_dit(), "FORA", cache_dir=path)):
+        with pytest.raises(PathError, match=r"path[^\n]*\n(.|\n)*  (Pass|Give) "):
+            take(path)
+    assert list(home.parent.iterdir()) == [home]
 
 
 def plain_paths(tree: ast.Module) -> Iterator[int]:

@@ -55,13 +55,12 @@ def read_folder(folder: Path) -> Manifest:
             "  Give the folder that `fouriercache export` or fc.export wrote."
         )
     path = folder / MANIFEST
-    if not path.exists():
-        raise BundleError(
-            f"the folder holds no bundle: there is no {MANIFEST} in it.\n"
-            f"  where: {folder}\n"
-            "  An export that was broken off leaves none; export again."
-        )
     try:
+        if not path.exists():
+            raise BundleError(
+                f"the folder holds no bundle: there is no {MANIFEST} in it.\n"
+                "  An export that was broken off leaves none; export again."
+            )
         manifest = read_manifest(_read_small(path))
         for name, file in manifest.files.items():
             _check_file(folder, name, file)
@@ -146,11 +145,19 @@ def why_no_folder(path: Path) -> str | None:
     return None if os.access(above, os.W_OK | os.X_OK) else f"{above} may not be written to"
 
 
+def is_empty(folder: Path) -> bool:
+    """Whether nothing is seen in a folder; of one that may not be listed, only that it is not known to be empty."""
+    try:
+        return not any(folder.iterdir())
+    except OSError:
+        return False
+
+
 def check_place(target: Path) -> None:
     """Raise BundleError when a bundle cannot be written at `target`: there is something else, or it is out of reach."""
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise BundleError(f"{target} is no folder, so no bundle can be written there.\n  Give another name.")
-    if target.is_dir() and any(target.iterdir()):
+    if target.is_dir() and not is_empty(target):
         try:
             read_manifest(_read_small(target / MANIFEST))
         except (BundleError, OSError) as error:
@@ -189,7 +196,14 @@ def staged(target: Path) -> Iterator[Path]:
         raise _no_room(error, target) from error
     finally:
         if stage is not None:
-            shutil.rmtree(stage, ignore_errors=True)
+            _remove(stage)
+
+
+def _remove(stage: Path) -> None:
+    """Remove a folder that is in nobody's way if it stays; the older bundle in it may have been read-only."""
+    with suppress(OSError):
+        stage.chmod(0o700)
+    shutil.rmtree(stage, ignore_errors=True)
 
 
 def _stage_prefix(target: Path) -> str:
@@ -224,7 +238,7 @@ def _remove_abandoned(target: Path) -> None:
         with suppress(OSError), _opened(stage) as handle:  # its export goes on, or has just ended
             if any(stage.iterdir()):  # or it was just made, and is not locked yet
                 _lock(handle)
-                shutil.rmtree(stage)
+                _remove(stage)
 
 
 def _sync(stage: Path) -> None:
@@ -245,7 +259,7 @@ def _put(stage: Path, target: Path) -> None:
         old = target.with_name(f".{target.name}.old.{os.getpid()}")
         target.rename(old)
         stage.rename(target)
-        shutil.rmtree(old)
+        _remove(old)
 
 
 def _exchange(one: Path, other: Path) -> bool:

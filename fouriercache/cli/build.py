@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def find_example(spec: str) -> Example:
     Raises:
         ModelSpecError: there is no such model, or it cannot be built.
     """
-    if (path_of(spec) / MANIFEST).is_file():
+    if os.path.isfile(path_of(spec) / MANIFEST):
         raise ModelSpecError(
             f"{spec} is a bundle, and no model: it was exported already.\n"
             "  Give the model it was exported from. Of a bundle: fouriercache inspect, fouriercache check, fc.load."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from fouriercache.calibration.demo import count_calls, demo_set, seconds_of_a_ca
 from fouriercache.cli.build import choose_method
 from fouriercache.cli.options import MOST_STEPS, DryRun, Guidance, Json, MethodName, Order, Seed, SiteName, examples
 from fouriercache.cli.speak import say, show, show_json
+from fouriercache.errors import CalibrationError
 from fouriercache.models.demo import GUIDANCE, load_demo_model, load_demo_scheduler
 from fouriercache.paths import path_of
 from fouriercache.report.console import draw_calibration
@@ -96,14 +98,20 @@ def calibrate(
                 f"At most {format_seconds(seconds)} of sampling on this machine, plus capture. Nothing was written."
             )
         return
-    if out.is_dir() or not out.parent.is_dir():
-        raise typer.BadParameter(f"{out} is no file in a folder that is there.", param_hint="--out")
+    if out.is_dir() or not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise typer.BadParameter(f"{out} is no file in a folder that can be written to.", param_hint="--out")
     keeps = "" if measures else f" Every measurement is kept in {kept}."
+    again = (
+        "" if measures else f"\n  Run it again with another --out and --checkpoint {kept}, which has every measurement."
+    )
     say(f"At most {format_seconds(seconds)} of sampling, plus capture.{keeps}")
     scheduler = load_demo_scheduler()
     options = {} if measures else {**wanted, "checkpoint": kept}
     found = run_calibration(model, chosen, sample=run, num_steps=steps, scheduler=scheduler, **options)
-    found.save(out)
+    try:
+        found.save(out)
+    except OSError as error:
+        raise CalibrationError(f"The calibration cannot be written: {error}.\n  where: {out}{again}") from error
     if as_json:
         show_json(found.as_dict())
     else:

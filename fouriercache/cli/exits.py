@@ -15,6 +15,7 @@ from fouriercache.errors import (
     ModelSpecError,
     OptimizeError,
     PassError,
+    PathError,
     PreconditionError,
     TargetError,
     VerifyError,
@@ -23,7 +24,7 @@ from fouriercache.errors import (
 CHECK_FAILED, BAD_USE, CANNOT_BE_DONE_HERE = 1, 2, 3
 """0 is done."""
 
-_BAD_USE = MethodError | PreconditionError | CalibrationError | GoldenError | ModelSpecError | TargetError
+_BAD_USE = MethodError | PreconditionError | CalibrationError | GoldenError | ModelSpecError | PathError | TargetError
 
 
 def exit_code(error: OptimizeError) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -72,7 +73,7 @@ def inspect(
     Exit code 1 when a file of it is not what its manifest says.
     """
     if model not in SPECS and path_of(model).is_dir():
-        if (path_of(model) / MANIFEST).is_file():
+        if os.path.isfile(path_of(model) / MANIFEST):
             refuse_useless(
                 ctx,
                 _OF_A_MODEL,

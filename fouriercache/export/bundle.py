@@ -16,7 +16,7 @@ from fouriercache.bundle.folder import check_place, file_of, folder_of, staged
 from fouriercache.bundle.manifest import MANIFEST, Form, Manifest, ModelFacts, Trajectory
 from fouriercache.bundle.plain import to_plain
 from fouriercache.calls import Binder
-from fouriercache.errors import BundleError, LoweringError, NotCapturedError, TargetError
+from fouriercache.errors import BundleError, CaptureError, LoweringError, MethodError, NotCapturedError, TargetError
 from fouriercache.export.engine import Engine, Job
 from fouriercache.export.steps_table import keys_of, steps_of, why_no_single_graph
 from fouriercache.export.tensorrt.bundle_plans import plans_for
@@ -74,6 +74,8 @@ def export(
     Raises:
         NotCapturedError: nothing was captured, and there are no `example_inputs`.
         TargetError: a target is not known, or cannot be built for here.
+        CaptureError, MethodError: `example_inputs` are no calls of the model, or `single_graph` is no bool.
+        PathError: `path` is none.
         BundleError: `path` holds something else, there is no space, or something cannot be said in a manifest.
         LoweringError: a graph cannot be written in ONNX, or an engine not be built of it.
         MissingExtraError: the extra `onnx` is not installed, or the one that a target needs.
@@ -88,6 +90,13 @@ def export(
     folder = folder_of(path)
     check_place(folder)
     check_weights(fast.model)
+    if not isinstance(example_inputs, Mapping | list | tuple):
+        raise CaptureError(
+            f"example_inputs= is one call's keyword arguments, or a list of them, and not a "
+            f"{type(example_inputs).__name__}.\n  Pass a dict of tensors by name, or leave it out."
+        )
+    if type(single_graph) is not bool:
+        raise MethodError(f"single_graph= is True or False, and not {single_graph!r}.\n  Pass True or False.")
     for arguments in [example_inputs] if isinstance(example_inputs, Mapping) else example_inputs:
         fast.capture(arguments)
     captured = fast.captured[::-1]
@@ -133,7 +142,7 @@ def engines_for(targets: Sequence[str], batches: Sequence[int]) -> list[tuple[st
             "  Pass a list, targets=['onnx', 'tensorrt:sm89']."
         )
     Profile.of(batches)
-    return [(target, _engine_for(target, batches)) for target in targets if target != "onnx"]
+    return [(target, _engine_for(target, batches)) for target in dict.fromkeys(targets) if target != "onnx"]
 
 
 def _engine_for(target: str, batches: Sequence[int]) -> Engine:

@@ -59,7 +59,7 @@ class Golden:
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{os.getpid()}")
+            temporary = path.parent / f".{path.name}.{os.getpid()}"
             try:
                 temporary.write_text(self.text(), encoding="utf-8")
                 temporary.replace(path)

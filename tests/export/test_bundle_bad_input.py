@@ -20,7 +20,16 @@ from hypothesis import strategies as st
 import fouriercache as fc
 from fouriercache.bundle.folder import file_of, staged
 from fouriercache.bundle.manifest import Manifest, read_manifest
-from fouriercache.errors import BundleError, EngineError, LoweringError, NotCapturedError, OptimizeError, TargetError
+from fouriercache.errors import (
+    BundleError,
+    CaptureError,
+    EngineError,
+    LoweringError,
+    MethodError,
+    NotCapturedError,
+    OptimizeError,
+    TargetError,
+)
 from tests.tiny import labels, noise, step_inputs, tiny_dit
 
 pytestmark = pytest.mark.ort
@@ -258,9 +267,14 @@ def test_an_export_without_anything_to_export_says_what_is_missing(tmp_path):
     for targets in ("onnx", None, [None], 3):
         with pytest.raises(TargetError, match="a list of targets' names"):
             fc.export(fast, tmp_path / "bundle", targets=targets)  # type: ignore[arg-type]
-    for batches in (4, "1,2,8", (1, 2), (8, 2, 1)):
+    for batches in (4, "1,2,8", (1, 2), (8, 2, 1), (1, 2, 2**40)):
         with pytest.raises(TargetError, match=r"least(,| <=) typical"):
             fc.export(fast, tmp_path / "bundle", batches=batches)  # type: ignore[arg-type]
+    for calls in (None, 3):
+        with pytest.raises(CaptureError, match="one call's keyword arguments, or a list"):
+            fc.export(fast, tmp_path / "bundle", example_inputs=calls)  # type: ignore[arg-type]
+    with pytest.raises(MethodError, match="single_graph= is True or False"):
+        fc.export(fast, tmp_path / "bundle", single_graph="no")  # type: ignore[arg-type]
     for path in (None, 3):
         with pytest.raises(BundleError, match="is no path"):
             fc.export(fast, path)  # type: ignore[arg-type]

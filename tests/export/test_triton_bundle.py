@@ -136,6 +136,12 @@ def test_batches_that_are_no_three_sizes_are_refused(bundle, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_repository_is_not_written_into_its_bundle(bundle):
+    with pytest.raises(TargetError, match="lies in the bundle's own folder"):
+        export_triton(bundle, bundle / "triton")
+    assert not (bundle / "triton").exists()
+
+
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
     with pytest.raises(BundleError):
         export_triton(tmp_path, tmp_path / "repository")

@@ -8,12 +8,15 @@ from typing import Any
 
 from fouriercache.errors import TargetError
 
+_LARGEST = 2**31 - 1
+"""Sizes are 32 bits in a plan, and TensorRT cuts off what a larger one has beyond."""
+
 
 @dataclass(frozen=True)
 class Profile:
     """Batch sizes that a plan serves, from `least` to `most`; it is tuned for `typical`.
 
-    Raises TargetError when a size is no whole number of at least 1, or they are not in order.
+    Raises TargetError when a size is no whole number of at least 1, is too large for a plan, or they are not in order.
     """
 
     least: int = 1
@@ -22,9 +25,9 @@ class Profile:
 
     def __post_init__(self) -> None:
         sizes = self.sizes()
-        if any(type(size) is not int or size < 1 for size in sizes) or sorted(sizes) != list(sizes):
+        if any(type(size) is not int or not 1 <= size <= _LARGEST for size in sizes) or sorted(sizes) != list(sizes):
             raise TargetError(
-                f"a profile needs whole batch sizes of at least 1, least <= typical <= most, got {self!r}.\n"
+                f"a profile needs whole batch sizes from 1 to {_LARGEST}, least <= typical <= most, got {self!r}.\n"
                 "  For example Profile(least=1, typical=2, most=8); guidance in one batch doubles the number of images."
             )
 

@@ -43,15 +43,22 @@ def export_triton(
         accelerator: options of ONNX Runtime's TensorRT provider; None does without it.
 
     Raises:
+        PathError: `folder` is no path.
         BundleError: `bundle` is none, or not what its manifest says.
         TargetError: the folder is not empty, the name is none for a model, or an option makes no sense.
         LoweringError: the schedule decides while a trajectory runs, a tensor is of a kind that Triton does not serve,
             or the repository could not be written.
         MissingExtraError: the extra `onnx` is not installed.
     """
-    served = _served(folder_of(bundle), name, form)
+    holder, target = folder_of(bundle), path_of(folder)
+    served = _served(holder, name, form)
+    if target.resolve().is_relative_to(holder.resolve()):
+        raise TargetError(
+            f"{target} lies in the bundle's own folder, {holder}: the next export would remove it.\n"
+            "  Name a folder beside it."
+        )
     write_repository(
-        served, path_of(folder), runner=runner, kind=kind, instances=instances, profile=Profile.of(batches),
+        served, target, runner=runner, kind=kind, instances=instances, profile=Profile.of(batches),
         accelerator=accelerator,
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fouriercache.bundle.folder import why_no_folder
+from fouriercache.bundle.folder import is_empty, why_no_folder
 from fouriercache.errors import LoweringError, TargetError
 from fouriercache.export.tensorrt import DEFAULT_PROFILES, Profile
 from fouriercache.export.triton.config import Kind, Runner, State, model_config
@@ -102,7 +102,7 @@ def _is_name(name: object) -> bool:
 
 def check_folder(folder: Path) -> None:
     """Raise TargetError when no repository can be written to `folder`: it is no folder, not empty, or out of reach."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or not is_empty(folder)):
         raise TargetError(f"the model repository needs a folder of its own, and {folder} holds something already.")
     reason = why_no_folder(folder)
     if reason is not None:
