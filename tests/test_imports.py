@@ -30,6 +30,7 @@ LINES = (
         "capture",
         "disk_cache",
         "in_place",
+        "reused_memory",
         "preconditions",
         "assembly",
         "tracing",

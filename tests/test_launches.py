@@ -18,9 +18,9 @@ from tests.tiny import TIMESTEPS, denoise, tiny_dit
 
 DEPTHS = (1, 2, 5)
 ORDERS = (0, 1, 3)
-FRAME = 8
-"""Launches outside the blocks: patch convolution, position, norm, scale, shift, projection, unpatching, and one copy
-of the stream out of the convolution's layout into that of the cached features."""
+FRAME = 9
+"""Launches outside the blocks: the patches cut out in two copies, their projection, position, norm, scale, shift,
+projection, unpatching."""
 
 
 @pytest.fixture(scope="module", params=DEPTHS)

@@ -118,14 +118,29 @@ def insert_layout(anchor: fx.Node, node: fx.Node, like: fx.Node) -> fx.Node:
 
 
 def _strides(node: fx.Node) -> tuple[str, ...]:
-    # As text: comparing symbolic sizes would add guards to the capture.
-    value = value_of(node)
-    return tuple(map(str, value.stride())) if isinstance(value, torch.Tensor) else ()
+    return _form(value_of(node))
+
+
+def _form(value: Any) -> tuple[str, ...]:
+    """The strides of a value's tensors, as text: comparing symbolic sizes would add guards to the capture."""
+    tensors = [leaf for leaf in torch.utils._pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+    return tuple(str(stride) for tensor in tensors for stride in tensor.stride())
 
 
 def replace_uses(old: fx.Node, new: fx.Node) -> None:
     """Make every user of `old` read `new` instead, but for `new` itself, which may read `old`."""
     old.replace_all_uses_with(new, delete_user_cb=lambda user: user is not new, propagate_meta=False)
+
+
+def renew_readers(node: fx.Node) -> None:
+    """Compute the fake values of what reads `node` afresh, for as far as its strides have been passed on."""
+    renewed = {node}
+    for reader in itertools.dropwhile(lambda other: other is not node, node.graph.nodes):
+        if reader.op == "call_function" and not renewed.isdisjoint(reader.all_input_nodes):
+            value = known_result(reader)
+            if _form(value) != _form(reader.meta["val"]):
+                reader.meta["val"] = value
+                renewed.add(reader)
 
 
 def redirect(user: fx.Node, old: fx.Node, new: fx.Node) -> None:

@@ -28,6 +28,7 @@ from fouriercache.passes.lower_transforms import LowerTransforms
 from fouriercache.passes.merge_duplicates import MergeDuplicates
 from fouriercache.passes.narrow_linear import NarrowLinear
 from fouriercache.passes.outline_cond import OutlineCond
+from fouriercache.passes.project_patches import ProjectPatches
 from fouriercache.passes.remove_dead import RemoveDead
 from fouriercache.passes.remove_noops import RemoveNoops
 from fouriercache.passes.select_tokens import SelectTokens
@@ -80,6 +81,8 @@ def _mode_pipeline(mode: Mode, refreshed: tuple[int, ...] = ()) -> Pipeline:
             SpecializeStep(mode, refreshed),
             NarrowLinear(),  # once the branches are gone, only the gates of a modulation are read
             RemoveDead(),
+            # not where all is computed: such a step is the model's own to the bit
+            *([] if mode == "compute" else [ProjectPatches()]),  # before FuseUpdate, which wants a stream's layout
             HoistConditioning(),  # before FuseUpdate: it stacks the gates ahead of the blocks
             MergeDuplicates() if mode == "compute" else FuseUpdate(),
             LowerTokens(),  # after FuseUpdate, which is written for the custom nodes
@@ -171,7 +174,7 @@ def outline(canonical: Program) -> Program:
         )
     program = canonical.clone()
     compute = (MergeDuplicates(), LowerTransforms())
-    reuse = (NarrowLinear(), RemoveDead(), HoistConditioning(), FuseUpdate(), LowerTransforms())
+    reuse = (NarrowLinear(), RemoveDead(), ProjectPatches(), HoistConditioning(), FuseUpdate(), LowerTransforms())
     Pipeline((OutlineCond(compute, reuse),)).apply(program)
     return program
 

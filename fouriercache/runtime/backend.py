@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
+from types import MethodType
 from typing import Any, Protocol
 
 import torch
@@ -12,6 +14,7 @@ from fouriercache.errors import CaptureError, LoweringError, MethodError, Trajec
 from fouriercache.extras import import_extra
 from fouriercache.live_weights import WeightPlace
 from fouriercache.program import Input, Program
+from fouriercache.reused_memory import write_in_place
 from fouriercache.runtime.cuda_graphs import RecordedProgram, Recorder, Turns, find_recorder
 
 _Runner = Callable[..., tuple[Tensor, ...]]
@@ -28,12 +31,25 @@ class Backend(Protocol):
 
 
 class _EagerBackend:
-    """Runs the generated Python code of the graph, op by op. The reference for every other backend."""
+    """Runs the generated Python code of the graph, op by op. The reference for every other backend.
+
+    Where no gradients are asked for, calls write over what is not read again.
+    """
 
     name = "eager"
 
     def compile(self, module: fx.GraphModule, inputs: Sequence[Input]) -> _Runner:  # noqa: ARG002  # all are alike
-        return module.forward
+        frugal = copy.deepcopy(module.graph)
+        if not write_in_place(frugal):
+            return module.forward
+        # another body of the same module, which reads the same weights
+        in_place: _Runner = MethodType(type(fx.GraphModule(module, frugal, class_name="Step")).forward, module)
+        functional: _Runner = module.forward
+
+        def run(*values: Tensor) -> tuple[Tensor, ...]:
+            return (functional if torch.is_grad_enabled() else in_place)(*values)
+
+        return run
 
 
 class _InductorBackend:
