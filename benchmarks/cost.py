@@ -102,6 +102,7 @@ def measure(name: str) -> list[dict[str, Any]]:
 def measure_steps(name: str) -> list[dict[str, Any]]:
     """The rows of one class."""
     model, call = zoo.build(name)
+    model.requires_grad_(False)  # torch's counter asks weights among a block's inputs for their gradients
     call = Binder(model).example(call)  # in the order of the signature, as an optimised module has them
     found = capture(model, call, fixed=NoMatch("one batch size is enough to count"))
     steps = build_steps(found, METHOD)

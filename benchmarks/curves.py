@@ -25,7 +25,9 @@ class Curve:
 def draw_curves(file: Path, what: str, curves: Sequence[Curve], *, is_logarithmic: bool = True) -> None:
     """Write one panel for each thing that is varied."""
     panels = list(dict.fromkeys(curve.varied for curve in curves))
-    figure = Figure(figsize=(3.2 * len(panels), 3.4), layout="constrained")
+    names = {varied: {curve.name for curve in curves if curve.varied == varied} for varied in panels}
+    is_shared = len(panels) > 1 and all(found == names[panels[0]] for found in names.values())
+    figure = Figure(figsize=(3.2 * len(panels), 3.4 + 0.4 * is_shared), layout="constrained")
     FigureCanvasAgg(figure)
     for number, varied in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), number + 1)
@@ -40,7 +42,12 @@ def draw_curves(file: Path, what: str, curves: Sequence[Curve], *, is_logarithmi
             axes.set_ylabel(what)
         axes.grid(visible=True, linewidth=0.4, alpha=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=7)
+        if not is_shared:
+            axes.legend(frameon=False, fontsize=7)
+        elif number == 0:  # the panels are of the same lines: one legend below them all
+            figure.legend(
+                *axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=7
+            )
     save(figure, file)
 
 
