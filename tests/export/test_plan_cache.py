@@ -52,6 +52,16 @@ def test_a_plan_that_was_built_before_is_not_built_again(tmp_path, cache):
     assert (tmp_path / "a.plan").read_bytes() == (tmp_path / "b.plan").read_bytes()
 
 
+@pytest.mark.trt
+def test_a_plan_that_cannot_be_kept_is_built_all_the_same(tmp_path, caplog):
+    (tmp_path / "taken").write_text("a file where the cache's folder should be")
+    plan = build_plan(
+        models.mlp(tmp_path / "mlp.onnx"), tmp_path / "mlp.plan", SM89, cache=PlanCache(tmp_path / "taken")
+    )
+    assert (tmp_path / "mlp.plan").stat().st_size == plan.bytes
+    assert f"could not be kept in {tmp_path}/taken" in caplog.text
+
+
 @pytest.mark.ort
 def test_whatever_changes_the_plan_changes_its_key(tmp_path, cache):
     onnx = models.mlp(tmp_path / "mlp.onnx")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -18,6 +19,8 @@ from fouriercache.export.tensorrt.run_worker import Notice, run_worker
 from fouriercache.export.tensorrt.targets import Target
 from fouriercache.paths import path_of
 from fouriercache.tensorrt_library import MODULES, find_library
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_PROFILES = (Profile(),)
 _LEVELS = range(6)
@@ -45,7 +48,8 @@ def build_plan(
             matrix products once for each.
         sizes: (least, typical, most) of other sizes that it leaves open, by the names it gives them.
         level: the builder's optimisation level, 0 to 5.
-        cache: where plans built earlier are looked for, and this one is kept. None builds.
+        cache: where plans built earlier are looked for, and this one is kept; where it cannot be, the log says why.
+            None builds.
         timeout: seconds after which the build is ended.
         notice: called with what the builder does and what part of the whole is done, 0 to 1.
 
@@ -84,11 +88,19 @@ def build_plan(
             }
             plan = plan_from_dict(found | about)
             if cache is not None and key is not None:
-                cache.keep(key, plan, fresh)
+                _keep(cache, key, plan, fresh)
             fresh.replace(destination)
     except OSError as error:
-        raise no_room(Path(error.filename or destination), error.strerror) from error
+        raise no_room(Path(error.filename2 or error.filename or destination), error.strerror) from error
     return plan
+
+
+def _keep(cache: PlanCache, key: str, plan: Plan, path: Path) -> None:
+    """Keep a plan. It took minutes and is sound, so a cache that is full or out of reach does not end the export."""
+    try:
+        cache.keep(key, plan, path)
+    except OSError as error:
+        logger.warning("the plan could not be kept in %s: %s", cache.folder, error.strerror or error)
 
 
 def _device(target: Target) -> str:

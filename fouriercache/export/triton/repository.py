@@ -90,8 +90,9 @@ def write_repository(
             writer.finish()
             fresh.replace(folder)
     except OSError as error:
+        where = error.filename2 or error.filename or folder  # of a copy, where to
         raise LoweringError(
-            f"the model repository could not be written: {error.strerror}.\n  where: {error.filename or folder}\n"
+            f"the model repository could not be written: {error.strerror}.\n  where: {where}\n"
             "  Make room or name another folder; nothing half-written was left."
         ) from error
 
