@@ -102,10 +102,19 @@ def _of_linear(node: fx.Node, size: Size) -> _Extra:
     source, out = tensor_of(node.args[0]), tensor_of(node)
     if source is None or out is None or source.ndim == 2 or is_contiguous(source, size):
         return _NOTHING
-    copied = _NOTHING if is_viewable(source, [-1, source.shape[-1]], size) else _copy(source, size)
+    copied = _of_rows(source, node.args[1], size)
     has_bias = len(node.args) > 2 and node.args[2] is not None
     written = _whole(out, size)
     return copied.plus(_Extra(1, written, written)) if has_bias else copied
+
+
+def _of_rows(source: Tensor, matrix: Any, size: Size) -> _Extra:
+    """A copy of rows that do not lie behind each other, for a matrix that asks for gradients: one product saves memory
+    in the backward pass. For another, each sample is multiplied by itself where it lies.
+    """
+    right = tensor_of(matrix)
+    is_copied = right is not None and right.requires_grad and not is_viewable(source, [-1, source.shape[-1]], size)
+    return _copy(source, size) if is_copied else _NOTHING
 
 
 def _of_matmul(node: fx.Node, size: Size) -> _Extra:
@@ -115,7 +124,7 @@ def _of_matmul(node: fx.Node, size: Size) -> _Extra:
     if left is None or right is None or out is None:
         return found
     if left.ndim > 2 and right.ndim <= 2:
-        return found if is_viewable(left, [-1, left.shape[-1]], size) else _copy(left, size)
+        return _of_rows(left, node.args[1], size)
     for operand in (left, right) if out.ndim > 2 else ():
         batch, shape = [size(n) for n in out.shape[:-2]], [size(n) for n in operand.shape]
         wide = _alike(operand, size).expand(*batch, *shape[-2:])
