@@ -103,7 +103,7 @@ def main() -> None:
     unknown = [name for name in asked.names if name not in scripts]
     if unknown:
         parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(scripts)}")
-    if asked.quick and asked.out == RESULTS:
+    if asked.quick and asked.out.resolve() == RESULTS.resolve():
         parser.error("--quick measures nothing: pass --out another folder, so that no result is lost")
     if asked.list:
         show_list(scripts, read_results(asked.out))

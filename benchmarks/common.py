@@ -168,6 +168,15 @@ def relative_error(value: Tensor, reference: Tensor) -> float:
     return float((value.double() - reference.double()).norm() / reference.double().norm())
 
 
+class _Parser(argparse.ArgumentParser):
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse what would write over real results what measures nothing."""
+        asked, rest = super().parse_known_args(args, namespace)
+        if asked.quick and asked.out.resolve() == RESULTS.resolve():
+            self.error("--quick measures nothing: pass --out another folder, so that no result is lost")
+        return asked, rest
+
+
 def argument_parser(
     description: str | None, quick: str = "tiny sizes: everything runs, no time means anything"
 ) -> argparse.ArgumentParser:
@@ -180,7 +189,7 @@ def argument_parser(
         quick: what is less with `--quick`.
     """
     os.environ.pop(CACHE_DIR, None)
-    parser = argparse.ArgumentParser(description=description)
+    parser = _Parser(description=description)
     parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
     return parser

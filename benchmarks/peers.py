@@ -89,7 +89,8 @@ def by_hand(model: Model, computed: Sequence[int]) -> Peer:
     return Peer("by hand: whole-stack residual", cached, cached.begin, cached, "as given")
 
 
-HOOKS = "diffusers TaylorSeer, order 1, attention + ff"
+_HOOKS = "diffusers TaylorSeer, order {}, attention + ff"
+HOOKS = _HOOKS.format(1)
 
 
 def taylorseer_hooks(model: Model, order: int = 1) -> Peer:
@@ -101,7 +102,7 @@ def taylorseer_hooks(model: Model, order: int = 1) -> Peer:
         taylor_factors_dtype=torch.float32,
         cache_identifiers=[r"transformer_blocks\.\d+\.(attn1|ff)"],
     )
-    return _hooked(HOOKS.replace("1", str(order)), model, config, "steps 0, 2, 6, 10, ...")
+    return _hooked(_HOOKS.format(order), model, config, "steps 0, 2, 6, 10, ...")
 
 
 def mag_cache(model: Model, steps: int) -> Peer:

@@ -18,7 +18,7 @@ from fouriercache.report.environment import describe_environment, find_version
 
 Row = Mapping[str, Any]
 Format = str
-_RESULTS = Path(__file__).parent / "results"
+_RESULTS = (Path(__file__).parent / "results").resolve()
 
 
 @dataclass(frozen=True)

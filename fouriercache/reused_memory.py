@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from fouriercache.program import tensor_of
+from fouriercache.program import tensor_of, value_of
 
 aten: Any = torch.ops.aten
 
@@ -38,7 +38,7 @@ _NEW = frozenset({
 def write_in_place(graph: fx.Graph) -> int:
     """Let calls of a functional graph write into arguments that are not read again; return how many do.
 
-    The values are the same to the bit. A call is changed when its first argument (or the other, if they may change
+    The values are the same to the bit. A call is changed when its first argument (or the other, where they may change
     places) lies in memory that the graph itself made, has the result's dtype, sizes and strides, and when neither it
     nor anything that may share its memory is read afterwards or returned. The graph's inputs and weights are never
     written to. The result does not serve gradients, which need what is written over.
@@ -47,7 +47,7 @@ def write_in_place(graph: fx.Graph) -> int:
     count = 0
     for place, node in enumerate(graph.nodes):
         for old in _candidates(node):
-            if _types(old) == _types(node) and memory.is_free(old, node, place):
+            if _types(old) == _types(node) is not None and memory.is_free(old, node, place):
                 rest = [argument for argument in node.args if argument is not old]
                 memory.join(node, old)
                 node.target, node.args = _IN_PLACE[node.target], (old, *rest)
@@ -63,7 +63,9 @@ def _candidates(node: fx.Node) -> Iterator[fx.Node]:
     first, *others = node.args
     if isinstance(first, fx.Node) and not any(first is other for other in others):
         yield first
-        if node.target in _COMMUTATIVE and not node.kwargs and isinstance(others[0], fx.Node):
+        # numbers in a tensor without dimensions are read in another way as the second operand than as the first
+        is_plain = _types(first) is not None and value_of(first).ndim > 0 and not value_of(first).is_complex()
+        if node.target in _COMMUTATIVE and not node.kwargs and is_plain and isinstance(others[0], fx.Node):
             yield others[0]
 
 

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import glob
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -20,6 +21,8 @@ from fouriercache.bundle.manifest import MANIFEST, File, Manifest, read_manifest
 from fouriercache.bundle.trajectories import check_trajectory
 from fouriercache.errors import BundleError
 from fouriercache.paths import path_of
+
+logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}")
 _CHUNK = 2**22
@@ -204,6 +207,8 @@ def _remove(stage: Path) -> None:
     with suppress(OSError):
         stage.chmod(0o700)
     shutil.rmtree(stage, ignore_errors=True)
+    if stage.exists():
+        logger.warning("%s could not be removed; it is an older or a broken-off export, and nothing reads it", stage)
 
 
 def _stage_prefix(target: Path) -> str:

@@ -25,7 +25,8 @@ def check_trajectory(manifest: Manifest) -> None:
         what = str(error).splitlines()[0]
         raise _unfit(f"num_steps {given.num_steps}, which do not fit its method: {what}") from error
     if given.steps is not None:
-        _check_steps(given, given.steps, method, computed, manifest.forms[0])
+        for form in manifest.forms:
+            _check_steps(given, given.steps, method, computed, form)
 
 
 def _check_steps(

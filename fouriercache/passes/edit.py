@@ -132,15 +132,25 @@ def replace_uses(old: fx.Node, new: fx.Node) -> None:
     old.replace_all_uses_with(new, delete_user_cb=lambda user: user is not new, propagate_meta=False)
 
 
-def renew_readers(node: fx.Node) -> None:
-    """Compute the fake values of what reads `node` afresh, for as far as its strides have been passed on."""
-    renewed = {node}
+def renew_readers(node: fx.Node) -> bool:
+    """Compute the fake values of what reads `node` afresh, for as far as its strides have been passed on.
+
+    Returns:
+        Whether every call takes them; a view may not. If one does not, all values are as they were.
+    """
+    renewed, before = {node}, dict[fx.Node, Any]()
     for reader in itertools.dropwhile(lambda other: other is not node, node.graph.nodes):
         if reader.op == "call_function" and not renewed.isdisjoint(reader.all_input_nodes):
-            value = known_result(reader)
+            try:
+                value = known_result(reader)
+            except (RuntimeError, ValueError):  # as torch's view, and its decomposition, raise
+                for renewed_reader, old in before.items():
+                    renewed_reader.meta["val"] = old
+                return False
             if _form(value) != _form(reader.meta["val"]):
-                reader.meta["val"] = value
+                before[reader], reader.meta["val"] = reader.meta["val"], value
                 renewed.add(reader)
+    return True
 
 
 def redirect(user: fx.Node, old: fx.Node, new: fx.Node) -> None:

@@ -52,6 +52,7 @@ class ProjectPatches(Pass):
            2. one in groups or with dilation.
            3. one of an image whose height or width is dynamic or no multiple of the kernel.
            4. one whose result is not read by `flatten` and `transpose` alone.
+           5. one whose tokens are seen in a view that needs their strides.
     Error: the rounding of one matrix product: the sums are taken in another order.
     """
 
@@ -65,9 +66,10 @@ class ProjectPatches(Pass):
                 self.refuse(program, grid)
             elif isinstance(stream, NoMatch):
                 self.refuse(program, stream)
-            else:
-                _project(node, grid, stream)
+            elif _project(node, grid, stream):
                 count += 1
+            else:
+                self.refuse(program, NoMatch(f"what reads {stream.name} needs its strides", node.name))
         return count
 
 
@@ -100,14 +102,15 @@ def _stream_of(node: fx.Node) -> fx.Node | NoMatch:
     """The tokens, which are `flatten` and `transpose` of a convolution that nothing else reads."""
     flat = next(iter(node.users)) if len(node.users) == 1 else node
     stream = next(iter(flat.users)) if len(flat.users) == 1 else flat
-    is_flat = (flat.target, *flat.args[1:]) == (aten.flatten.using_ints, 2)
-    if is_flat and stream.target is aten.transpose.int and set(stream.args[1:]) in ({1, 2}, {-1, -2}):
+    is_flat = (flat.target, *flat.args[1:]) in ((aten.flatten.using_ints, 2), (aten.flatten.using_ints, 2, -1))
+    if is_flat and stream.target is aten.transpose.int and set(stream.args[1:]) in ({1, 2}, {-1, -2}, {1, -1}, {-2, 2}):
         return stream
     return NoMatch(f"{node.name} is not read as [batch, tokens, channels]", node.name)
 
 
-def _project(node: fx.Node, grid: tuple[int, ...], stream: fx.Node) -> None:
-    image, weight = node.args[0], node.args[1]
+def _project(node: fx.Node, grid: tuple[int, ...], stream: fx.Node) -> bool:
+    """Rewrite one; False, with the graph as it was, where the tokens' readers cannot take them as they then lie."""
+    before, image, weight = node.prev, node.args[0], node.args[1]
     bias = node.args[2] if len(node.args) > 2 else None
     shape, kernel = tensor_of(image).shape, tensor_of(weight).shape[2:]  # type: ignore[union-attr]
     batch = insert_before(node, aten.sym_size.int, image, 0) if isinstance(shape[0], torch.SymInt) else shape[0]
@@ -123,9 +126,14 @@ def _project(node: fx.Node, grid: tuple[int, ...], stream: fx.Node) -> None:
     matrix = insert_before(node, aten.flatten.using_ints, weight, 1)
     tokens = insert_before(node, aten.linear.default, patches, matrix, bias)
     replace_uses(stream, tokens)
+    if not renew_readers(tokens):
+        replace_uses(tokens, stream)
+        while node.prev is not before:
+            node.graph.erase_node(node.prev)
+        return False
     for dead in (stream, stream.all_input_nodes[0], node):
         dead.graph.erase_node(dead)
-    renew_readers(tokens)
+    return True
 
 
 def _copy(anchor: fx.Node, view: fx.Node) -> fx.Node:

@@ -58,6 +58,8 @@ def test_a_video_and_a_convolution_without_bias():
         (lambda x: tokens(conv2d(x[..., 1:], weight, bias, 2)), "not cut evenly"),
         (lambda x: conv2d(x, weight, bias, 2).exp(), "is not read as"),
         (lambda x: conv2d(x, weight, bias, 2).flatten(2).exp(), "is not read as"),
+        (lambda x: tokens(conv2d(x, weight, bias, 2)).transpose(1, 2).view(2, -1), "needs its strides"),
+        (lambda x: (tokens(conv2d(x, weight, bias, 2)) + 1).transpose(1, 2).view(2, -1), "needs its strides"),
         (lambda x: (y := conv2d(x, weight, bias, 2), tokens(y).exp())[1] + y.sum(), "is not read as"),
     ],
 )
