@@ -145,7 +145,9 @@ def test_cache_bytes_are_those_of_the_encoded_form(model: Any, codec: Any, predi
 
 
 @pytest.mark.parametrize("predictor", [fc.Taylor(1), BANDS], ids=["one band", "bands"])
-@pytest.mark.parametrize("codec", [fc.LowPass(0.25), fc.Quantized(slots="older")], ids=repr)
+@pytest.mark.parametrize(
+    "codec", [pytest.param(fc.LowPass(0.25), marks=pytest.mark.exhaustive), fc.Quantized(slots="older")], ids=repr
+)
 def test_the_single_graph_gives_what_the_two_give(model: Any, codec: Any, predictor: Any):
     method = METHOD.with_(site="stack", codec=codec, predictor=predictor)
     inputs = step_inputs(noise(), 900, labels())

@@ -23,8 +23,8 @@ PathFinder.find_spec = lambda name, *rest: None if name.partition(".")[0] in {WI
 """
 EXHAUSTIVE = frozenset(
     {
-        "codec_curve", "cost", "cost_scaling", "cost_speedup", "endurance", "full_size", "headlines", "ort_loop",
-        "ort_presets", "pass_scaling", "pipelines", "start_up", "step_cost", "tensorrt_plans", "zoo",
+        "codec_curve", "cost", "cost_scaling", "cost_speedup", "endurance", "full_size", "gpu", "headlines", "ort_loop",
+        "ort_presets", "pass_scaling", "pipelines", "spectral_cost", "start_up", "step_cost", "tensorrt_plans", "zoo",
     }
 )  # fmt: skip
 """Other tests run what these measure, too."""

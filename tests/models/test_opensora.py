@@ -116,9 +116,8 @@ def test_the_loop_gives_what_the_published_loop_gave(model, golden, is_continued
         assert torch.equal(made.movedim(2, 1)[stays], golden["latents"].movedim(2, 1)[stays])
 
 
-@pytest.mark.parametrize(
-    ("site", "is_continued"), [pytest.param("branch", True, marks=pytest.mark.exhaustive), ("stack", False)]
-)
+@pytest.mark.parametrize(("site", "is_continued"), [("branch", True), ("stack", False)])
+@pytest.mark.exhaustive  # `benchmarks/pipelines.py` runs its loop, too
 def test_is_cached_like_any_other_model(model, golden, site, is_continued):
     known = KnownFrames(golden["strength"]) if is_continued else None
 

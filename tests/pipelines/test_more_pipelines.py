@@ -30,8 +30,8 @@ CASES: dict[str, tuple[int, int, dict[str, Any]]] = {
 """Calls of a transformer in a step; how many of its attentions see the text alone; a request with another guidance."""
 
 
-REPETITIONS = {"CogVideoXPipeline", "LTXPipeline", "LattePipeline", "Open-Sora's loop"}
-"""Guidance in one batch, as with others; `benchmarks/pipelines.py` runs them, too."""
+REPETITIONS = {"CogVideoXPipeline", "HunyuanVideoPipeline", "LTXPipeline", "LattePipeline", "Open-Sora's loop"}
+"""They call their transformers as others do; `benchmarks/pipelines.py` runs them, too."""
 
 
 @pytest.fixture(
