@@ -6,7 +6,6 @@ named at the end, and the others run all the same. A target that is missed is a 
 
 from __future__ import annotations
 
-import argparse
 import ast
 import subprocess
 import sys
@@ -14,12 +13,12 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from arguments import Arguments
 from rich.console import Console
 from rich.table import Table
 from summary import OTHERS, QUESTIONS, Found, minutes, read_results, targets, write_page
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results"
 APART = frozenset({"gpu"})
 """Run by name alone: it needs a GPU."""
 
@@ -92,19 +91,15 @@ def _console() -> Console:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python benchmarks", description=__doc__.split("\n\n")[0] if __doc__ else "")
+    parser = Arguments(__doc__.split("\n\n")[0] if __doc__ else "", prog="python benchmarks")
     scripts = list_scripts()
     parser.add_argument("names", nargs="*", metavar="NAME", help="what to run; everything that needs no GPU otherwise")
     parser.add_argument("--list", action="store_true", help="say what there is, and how long it takes")
     parser.add_argument("--summary", action="store_true", help="run nothing: write the page and the plots anew")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: everything runs, no time means anything")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
     asked = parser.parse_args()
     unknown = [name for name in asked.names if name not in scripts]
     if unknown:
         parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(scripts)}")
-    if asked.quick and asked.out.resolve() == RESULTS.resolve():
-        parser.error("--quick measures nothing: pass --out another folder, so that no result is lost")
     if asked.list:
         show_list(scripts, read_results(asked.out))
         return

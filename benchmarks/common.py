@@ -9,15 +9,14 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
+from arguments import Arguments
 from torch import Tensor
 
 from fouriercache.optimize import CACHE_DIR
 
-RESULTS = Path(__file__).parent / "results"
 BATCH = 2
 CLASSES = 10
 
@@ -168,31 +167,14 @@ def relative_error(value: Tensor, reference: Tensor) -> float:
     return float((value.double() - reference.double()).norm() / reference.double().norm())
 
 
-class _Parser(argparse.ArgumentParser):
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Refuse what would write over real results what measures nothing."""
-        asked, rest = super().parse_known_args(args, namespace)
-        if asked.quick and asked.out.resolve() == RESULTS.resolve():
-            self.error("--quick measures nothing: pass --out another folder, so that no result is lost")
-        return asked, rest
-
-
-def argument_parser(
-    description: str | None, quick: str = "tiny sizes: everything runs, no time means anything"
-) -> argparse.ArgumentParser:
-    """Return a parser of what every benchmark takes: `--quick`, for the tests, and `--out`, the folder of the results.
+def argument_parser(description: str | None, **given: Any) -> Arguments:
+    """Return a parser of what every benchmark takes; see `Arguments`.
 
     From here on no captures come from a folder that the shell names, also in processes that the benchmark starts: what
     is measured must not depend on that.
-
-    Args:
-        quick: what is less with `--quick`.
     """
     os.environ.pop(CACHE_DIR, None)
-    parser = _Parser(description=description)
-    parser.add_argument("--quick", action="store_true", help=quick)
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
-    return parser
+    return Arguments(description, **given)
 
 
 def read_arguments(description: str | None) -> argparse.Namespace:

@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from arguments import RESULTS
 from summary import write_page
 
 from fouriercache.report.environment import describe_environment, find_version
 
 Row = Mapping[str, Any]
 Format = str
-_RESULTS = (Path(__file__).parent / "results").resolve()
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Result:
     def write(self, folder: Path) -> None:
         """Print the table, and write `<name>.json` and `<name>.md`; where results belong, the page of them all, too."""
         self.show(self.write_files(folder))
-        if folder.resolve() == _RESULTS:
+        if folder.resolve() == RESULTS.resolve():
             write_page(folder)
 
     def write_files(self, folder: Path) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class Result:
             "began": _START.time,
             "ended": _now(),
             "commit": _START.commit,
-            "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+            "command": _command(),
             "environment": describe_environment() | {"cache-dit": find_version("cache-dit") or "not installed"},
             "load average": {"before": _START.load, "after": os.getloadavg()},
             "settings": self.settings,
@@ -150,6 +150,15 @@ class Result:
             console.print(f"{mark}  {check['what']}: {check['value']:.4g} (limit {check['limit']:.4g})")
 
 
+def _command() -> str:
+    """What was run, but for the folder of the results, which is no part of what was measured."""
+    words = sys.argv[1:]
+    if "--out" in words:
+        place = words.index("--out")
+        words = [*words[:place], *words[place + 2 :]]
+    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
+
+
 def last_rows(name: str, folder: Path) -> list[Row]:
     """Return the rows that a benchmark's last run left in a folder; none where it has not run."""
     path = folder / f"{name}.json"
@@ -160,7 +169,7 @@ def last_rows(name: str, folder: Path) -> list[Row]:
 def publish(name: str, folder: Path) -> None:
     """Copy a result's Markdown into docs/, if it was written where results belong."""
     root = Path(__file__).parents[1]
-    if folder.resolve() == _RESULTS:
+    if folder.resolve() == RESULTS.resolve():
         head = f"<!-- Written by `python benchmarks/{name}.py`. Do not edit. -->\n\n"
         (root / "docs" / f"{name}.md").write_text(head + (folder / f"{name}.md").read_text())
 

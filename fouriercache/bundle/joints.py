@@ -25,22 +25,22 @@ def check_joints(form: Form, where: str, history: int) -> None:
         for shape in [given.shape for given in graph.inputs] + [returned.shape for returned in graph.outputs]:
             shape_of([size for size in shape if isinstance(size, int)], {})
     if any(len(entry) < 2 for entry in form.call.key):
-        raise _unfit(f"{where}.call.key", "an entry that names nothing")
+        raise unfit(f"{where}.call.key", "an entry that names nothing")
     if {slot.age for slot in form.slots.values()} != set(range(history)):
-        raise _unfit(f"{where}.slots", f"other ages than the {history} features that the predictor reads")
+        raise unfit(f"{where}.slots", f"other ages than the {history} features that the predictor reads")
     given = {tensor.name for tensor in form.call.tensors}
     modes = [(f"{where}.{mode.mode}", mode.parts) for mode in form.modes]
     kept = {output.name for _, parts in modes for output in parts.moving.outputs if output.role == "slot"}
     columns = {site.name: site.columns for site in form.sites}
     for name, slot in form.slots.items():
         if slot.column not in columns.get(slot.site, ()):
-            raise _unfit(f"{where}.slots.{name}", f"a column {slot.column!r} that its site {slot.site!r} does not have")
+            raise unfit(f"{where}.slots.{name}", f"a column {slot.column!r} that its site {slot.site!r} does not have")
     if len({(mode.mode, mode.refreshed) for mode in form.modes}) != len(form.modes):
-        raise _unfit(f"{where}.modes", "a mode twice")
+        raise unfit(f"{where}.modes", "a mode twice")
     leaves = _leaves(form.output, f"{where}.output")
     for name, parts in modes:
         if [output.role for output in parts.moving.outputs].count("result") != leaves:
-            raise _unfit(name, f"other results than the {leaves} that the model returns")
+            raise unfit(name, f"other results than the {leaves} that the model returns")
     probes = [] if form.probe is None else [(f"{where}.probe", form.probe.parts)]
     for name, parts in modes + probes:
         known = set(given)
@@ -59,7 +59,7 @@ def _check_inputs(
 ) -> None:
     for given in graph.inputs:
         if not _is_given(given, known, slots, kept):
-            raise _unfit(where, f"{graph.file}, whose input {given.name!r} ({given.role}) nothing gives")
+            raise unfit(where, f"{graph.file}, whose input {given.name!r} ({given.role}) nothing gives")
 
 
 def _is_given(given: Given, known: Collection[str], slots: Mapping[str, KeptSlot], kept: Collection[str]) -> bool:
@@ -76,11 +76,12 @@ def _leaves(tree: OutputTree, where: str) -> int:
 def _walk(tree: OutputTree, where: str) -> Iterator[OutputTree]:
     has_names = tree.kind in ("dict", "output")
     if tree.kind not in ("leaf", "constant", *_HOLDERS) or (has_names and len(tree.names) != len(tree.parts)):
-        raise _unfit(where, f"what is no result: {tree.kind!r} of {len(tree.parts)} parts, {len(tree.names)} names")
+        raise unfit(where, f"what is no result: {tree.kind!r} of {len(tree.parts)} parts, {len(tree.names)} names")
     yield tree
     for part in tree.parts:
         yield from _walk(part, where)
 
 
-def _unfit(where: str, what: str) -> BundleError:
+def unfit(where: str, what: str) -> BundleError:
+    """Return the error for a part of a manifest that does not fit the others."""
     return BundleError(f"the bundle's manifest is not as it should be: {where} has {what}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fouriercache.bundle.joints import unfit
 from fouriercache.bundle.manifest import Form, Manifest, Step, Trajectory
 from fouriercache.errors import BundleError, MethodError
 from fouriercache.methods import Method
@@ -40,15 +41,22 @@ def _check_steps(
     sites, bands = len(form.sites), len(method.predictor.edges) + 1
     for number, step in enumerate(steps):
         if (step.mode == "compute") != (number in computed):
-            raise _unfit(f"the mode {step.mode!r} at step {number}, and its schedule computes {list(computed)}")
+            raise unfit(
+                "trajectory", f"the mode {step.mode!r} at step {number}, and its schedule computes {list(computed)}"
+            )
         if (step.mode, step.refreshed) not in keys:
-            raise _unfit(f"the mode {step.mode!r} with the sites {list(step.refreshed)} at step {number}, and no graph")
+            raise unfit(
+                "trajectory",
+                f"the mode {step.mode!r} with the sites {list(step.refreshed)} at step {number}, and no graph",
+            )
         shape = {(len(site), len(row)) for site in step.coefficients for row in site or [()]}
         if len(step.coefficients) not in (1, sites) or shape != {(bands, method.predictor.history)}:
-            raise _unfit(f"other coefficients at step {number} than its predictor's {method.predictor.history}")
+            raise unfit(
+                "trajectory", f"other coefficients at step {number} than its predictor's {method.predictor.history}"
+            )
         if len(step.counts) not in (0, sites) or any(step.counts) != (step.mode == "partial"):
             raise _unfit(f"counts of tokens at step {number} that are not those of {sites} sites")
 
 
 def _unfit(what: str) -> BundleError:
-    return BundleError(f"the bundle's manifest is not as it should be: trajectory has {what}.")
+    return unfit("trajectory", what)

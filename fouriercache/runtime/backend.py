@@ -30,6 +30,30 @@ class Backend(Protocol):
         ...
 
 
+class _EagerProgram:
+    """A graph's own body, and beside it the one that writes in place, made when it is first wanted."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        self._module = module
+        self._in_place: _Runner | None = None
+
+    def __call__(self, *values: Tensor) -> tuple[Tensor, ...]:
+        if torch.is_grad_enabled():
+            run: _Runner = self._module.forward
+        else:
+            run = self._in_place or self._make()
+        return run(*values)
+
+    def _make(self) -> _Runner:
+        graph = copy.deepcopy(self._module.graph)
+        run: _Runner = self._module.forward
+        if write_in_place(graph):
+            # another body of the same module, which reads the same weights
+            run = MethodType(type(fx.GraphModule(self._module, graph, class_name="Step")).forward, self._module)
+        self._in_place = run
+        return run
+
+
 class _EagerBackend:
     """Runs the generated Python code of the graph, op by op. The reference for every other backend.
 
@@ -39,17 +63,7 @@ class _EagerBackend:
     name = "eager"
 
     def compile(self, module: fx.GraphModule, inputs: Sequence[Input]) -> _Runner:  # noqa: ARG002  # all are alike
-        frugal = copy.deepcopy(module.graph)
-        if not write_in_place(frugal):
-            return module.forward
-        # another body of the same module, which reads the same weights
-        in_place: _Runner = MethodType(type(fx.GraphModule(module, frugal, class_name="Step")).forward, module)
-        functional: _Runner = module.forward
-
-        def run(*values: Tensor) -> tuple[Tensor, ...]:
-            return (functional if torch.is_grad_enabled() else in_place)(*values)
-
-        return run
+        return _EagerProgram(module)
 
 
 class _InductorBackend:

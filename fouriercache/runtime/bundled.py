@@ -18,6 +18,7 @@ from fouriercache.runtime.request import Request
 from fouriercache.runtime.rules import Rules
 from fouriercache.runtime.stepper import Stepper
 from fouriercache.runtime.untraced import check_untraced, untraced
+from fouriercache.tracing import first_line
 
 
 class BundledModule(DropIn):
@@ -133,7 +134,7 @@ class BundledModule(DropIn):
         try:
             super().to(*args, **kwargs)
         except (RuntimeError, TypeError) as error:
-            raise self._cannot_move(f"torch refuses that: {_first_line(error)}") from error
+            raise self._cannot_move(f"torch refuses that: {first_line(error)}") from error
         return self
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> BundledModule:  # noqa: ARG002
@@ -141,7 +142,7 @@ class BundledModule(DropIn):
         try:
             wanted = fn(self.stand_in.detach())
         except (AssertionError, RuntimeError) as error:  # torch says by either that a device is not there
-            raise self._cannot_move(f"torch refuses that: {_first_line(error)}") from error
+            raise self._cannot_move(f"torch refuses that: {first_line(error)}") from error
         if wanted.dtype != self.dtype:
             raise BundleError(
                 f"a bundle computes in the precision it was exported in, and cannot be made {wanted.dtype}.\n"
@@ -211,11 +212,6 @@ def _load_again(again: Callable[[], BundledModule], text: str) -> BundledModule:
             "  Load it with fc.load, or bring the older one back."
         )
     return found
-
-
-def _first_line(error: Exception) -> str:
-    """What an error of torch says, without the advice and the stack it may have below."""
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 class _Config(dict[str, Any]):

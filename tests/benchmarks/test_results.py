@@ -27,7 +27,7 @@ EXHAUSTIVE = frozenset(
         "ort_presets", "pass_scaling", "pipelines", "spectral_cost", "start_up", "step_cost", "tensorrt_plans", "zoo",
     }
 )  # fmt: skip
-"""Other tests run what these measure, too."""
+"""Other tests run what these measure, too; of `gpu`, the plain models and the backends."""
 
 PROVENANCE = {"benchmark", "title", "about", "began", "ended", "commit", "command", "environment", "settings"}
 
