@@ -33,7 +33,7 @@ def test_every_target_of_every_result_is_on_the_page(tmp_path: Path):
 
 def test_a_failing_benchmark_is_named_at_the_end_and_the_others_run(tmp_path: Path):
     for path in BENCHMARKS.glob("*.py"):
-        if path.stem in ("__main__", "summary"):
+        if path.stem in ("__main__", "arguments", "summary"):
             (tmp_path / path.name).write_text(path.read_text())
     (tmp_path / "breaks.py").write_text('"""Breaks."""\nif __name__ == "__main__":\n    raise SystemExit(3)\n')
     (tmp_path / "works.py").write_text('"""Works."""\nif __name__ == "__main__":\n    print("it ran")\n')
