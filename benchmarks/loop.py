@@ -31,14 +31,19 @@ from common import (
 from launches import CountCalls, executed_share
 from peers import (
     HOOKS,
+    PAB,
     Peer,
+    Recorded,
     by_hand,
     cache_dit_block,
     find_first_block_threshold,
+    find_sea_threshold,
     first_block_cache,
     held_bytes,
     mag_cache,
     nothing,
+    pyramid_attention_broadcast,
+    sea_cache,
     taylorseer_hooks,
 )
 from results import Check, Column, Result
@@ -46,7 +51,7 @@ from torch import Tensor
 
 import fouriercache as fc
 
-LIMITS = {"stack": 1.02, "branch": 1.06}
+LIMITS = {"stack": 1.02, "branch": 1.06, "attention": 1.06}
 """Targets for the time over the ideal, by kind of site, prepared or not."""
 TURN = 10
 """Steps a row runs before the next one has its turn."""
@@ -106,13 +111,22 @@ def of_peer(peer: Peer) -> Entry:
     return Entry(peer.name, peer.model, peer.begin, held, held, peer.schedule)
 
 
+def list_methods(steps: int, layers: int) -> dict[tuple[str, str], fc.Method]:
+    """Our methods by kind of site and name; `attention` is branches of which MLPs are always computed."""
+    table = fc.Table(computed_steps(steps))
+    found = {
+        (site, name): preset(site=site, schedule=table)
+        for site, (name, preset) in product(("stack", "branch"), METHODS.items())
+        if (site, name) != ("stack", HALF)  # the caches of branches are the large ones
+    }
+    every_fourth = fc.PerSite((4, 1) * layers)
+    return found | {("attention", "FORA"): fc.FORA(site="branch", schedule=every_fourth)}
+
+
 def of_ours(model: Model, inputs: Inputs, backend: str, *, prepared: tuple[bool, ...]) -> list[Entry]:
     steps = len(inputs.timesteps)
     entries = []
-    for site, (method, preset) in product(("stack", "branch"), METHODS.items()):
-        if site == "stack" and method == HALF:
-            continue  # the caches of branches are the large ones
-        chosen = preset(site=site, schedule=fc.Table(computed_steps(steps)))
+    for (site, method), chosen in list_methods(steps, len(model.transformer_blocks)).items():
         first = inputs.call(inputs.noise, 0)
         fast = fc.optimize(model, chosen, num_steps=steps, backend=backend, example_inputs=first)
         for is_prepared in prepared:
@@ -126,7 +140,7 @@ def of_ours(model: Model, inputs: Inputs, backend: str, *, prepared: tuple[bool,
                     begin,
                     lambda session=session: session.cache_bytes,  # type: ignore[misc]
                     lambda session=session: session.held_bytes,  # type: ignore[misc]
-                    "as given",
+                    "attention: steps 0, 4, 8, ..." if site == "attention" else "as given",
                     LIMITS[site],
                     None if backend == "eager" else f"fouriercache eager, {site}, {method}, prepared",
                 )
@@ -138,14 +152,18 @@ def list_entries(model: Model, inputs: Inputs, *, with_inductor: bool) -> list[E
     """Every row, the uncached one first."""
     steps = len(inputs.timesteps)
     computed = computed_steps(steps)
-    threshold = find_first_block_threshold(model, inputs, len(computed))
+    recorded = Recorded.of(model, inputs)
+    sea_threshold = find_sea_threshold(recorded, len(computed))
     peers = [
         by_hand(model, computed),
         taylorseer_hooks(model),
         mag_cache(model, steps),
-        first_block_cache(model, threshold),
+        sea_cache(model, sea_threshold, steps, order=0),
+        sea_cache(model, sea_threshold, steps, order=1),
+        first_block_cache(model, find_first_block_threshold(recorded, len(computed))),
         cache_dit_block(model, computed, steps, taylor=False),
         cache_dit_block(model, computed, steps, taylor=True),
+        pyramid_attention_broadcast(model),
     ]
     entries = [uncached("uncached", model), *map(of_peer, peers)]
     entries += of_ours(model, inputs, "eager", prepared=(False, True))
@@ -177,15 +195,23 @@ def count_computed(entries: list[Entry], inputs: Inputs, shape: Shape) -> dict[s
 
 
 def compare_with_peers(rows: Mapping[str, Mapping[str, Any]]) -> list[Check]:
-    """Stack caches against the fastest that computes as many steps, branch caches against diffusers' TaylorSeer."""
+    """Stack caches against the fastest that computes as many steps, branch caches against diffusers' TaylorSeer, those
+    of attention alone against its PAB.
+    """
     ours, half = rows["fouriercache eager, stack, FORA"], rows[f"fouriercache eager, branch, {HALF}"]
     dense, hooks = rows["fouriercache eager, branch, TaylorSeer order 1"], rows[HOOKS]
+    attention = rows["fouriercache eager, attention, FORA"]
     peers = [row for name, row in rows.items() if "fouriercache" not in name and row["computed"] == ours["computed"]]
     fastest = min((row for row in peers if row is not hooks), key=lambda row: row["ratio"]["median"])
     return [
         Check(
             f"fouriercache eager, stack, FORA: time over that of {fastest['name']}",
             ours["ratio"]["median"] / fastest["ratio"]["median"],
+            1.0,
+        ),
+        Check(
+            f"fouriercache eager, attention, FORA: time over that of {PAB}",
+            attention["ratio"]["median"] / rows[PAB]["ratio"]["median"],
             1.0,
         ),
         Check(f"{HALF}, branch: cache over that of {HOOKS}", half["cache_mib"] / hooks["cache_mib"], 0.5),
@@ -223,7 +249,9 @@ def main() -> None:
         "that ran, as counted. The reference is the mean of two uncached loops in the round; where the row `uncached`, "
         "one of the two, is far from 1, the machine was not quiet and no ratio counts. "
         "Median and quartiles over the rounds; the loops of a round take turns of "
-        f"{TURN} steps. FirstBlockCache and DBCache compute block 0 in every step, so their ideal is higher. `prepare` "
+        f"{TURN} steps. FirstBlockCache and DBCache compute block 0 in every step, so their ideal is higher; PAB and "
+        "rows of *attention* compute every MLP. SeaCache's threshold is the one at which it computes as many steps "
+        "as are given, the last among them; its own limit of 2 cached steps in a row would compute more. `prepare` "
         "and what it computes ahead are in the time, and what is computed ahead in all that is held. Error: relative "
         "L2 of the final latents to the uncached loop's; the weights are random, so it compares ways of caching, not "
         "methods.",

@@ -7,13 +7,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations, count, pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from common import Denoiser, Inputs, Model, share_weights
-from diffusers import DiTTransformer2DModel, FirstBlockCacheConfig, MagCacheConfig, TaylorSeerCacheConfig
+from diffusers import (
+    DiTTransformer2DModel,
+    FirstBlockCacheConfig,
+    MagCacheConfig,
+    PyramidAttentionBroadcastConfig,
+    SeaCacheConfig,
+    TaylorSeerCacheConfig,
+)
+from diffusers.hooks.sea_cache import _apply_sea_filter
 from diffusers.models.cache_utils import CacheMixin
 from torch import Tensor
 
@@ -119,23 +128,82 @@ def first_block_cache(model: Model, threshold: float) -> Peer:
     return _hooked("diffusers FirstBlockCache", model, config, f"threshold {threshold:.4g}")
 
 
-def find_first_block_threshold(model: Model, inputs: Inputs, computed: int) -> float:
+def sea_cache(model: Model, threshold: float, steps: int, order: int) -> Peer:
+    """The SeaCache of diffusers: the residual of the whole stack, reused (order 0) or extrapolated (order 1).
+
+    It decides by the change of the filtered latents, summed up since the last computed step; `threshold` alone sets how
+    many steps are computed, as its limit of 2 cached steps in a row is lifted. diffusers has no adapter for a DiT: what
+    is compared is given as its documentation asks, each sample as one frame. Noise levels are those of the loop's flow.
+    """
+    config = SeaCacheConfig(
+        threshold=threshold,
+        residual_order=order,
+        max_consecutive_cached=0,
+        raw_vision_callback=lambda _, __, given: _frames(given["hidden_states"]),
+    )
+    return _hooked(f"diffusers SeaCache, order {order}", model, config, f"threshold {threshold:.4g}", steps)
+
+
+def _frames(latents: Tensor) -> list[Tensor]:
+    """Samples [C, H, W] of a batch as SeaCache takes them: [C, 1, H, W]."""
+    return list(latents.unsqueeze(2))
+
+
+PAB = "diffusers PAB, attention only"
+
+
+def pyramid_attention_broadcast(model: Model) -> Peer:
+    """The PAB of diffusers: every attention's output, before its gate, is computed in one step of four, in all of the
+    trajectory; MLPs are always computed. A DiT has spatial attention alone.
+    """
+    now: list[int] = []
+    config = PyramidAttentionBroadcastConfig(
+        spatial_attention_block_skip_range=4,
+        spatial_attention_timestep_skip_range=(-1, 1000),
+        current_timestep_callback=lambda: now[-1],
+    )
+    peer = _hooked(PAB, model, config, "attention: steps 0, 4, 8, ...")
+
+    def call(**arguments: Tensor) -> Any:
+        now[:] = [int(arguments["timestep"][0])]  # as a pipeline's `current_timestep`
+        return peer.model(**arguments)
+
+    return replace(peer, model=call)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What adaptive peers decide by, at every step of the uncached trajectory: latents, and residuals of block 0."""
+
+    timesteps: tuple[int, ...]
+    latents: list[Tensor]
+    residuals: list[Tensor]
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, model: Model, inputs: Inputs) -> Recorded:
+        """Run the uncached loop once."""
+        found = cls(inputs.timesteps, [], [])
+        block = model.transformer_blocks[0]
+        watched = block.register_forward_hook(lambda _, given, result: found.residuals.append(result - given[0]))
+        latents = inputs.noise
+        for step in range(len(inputs.timesteps)):
+            found.latents.append(latents)
+            latents = latents - model(**inputs.call(latents, step)).sample / len(inputs.timesteps)
+        watched.remove()
+        return found
+
+
+def find_first_block_threshold(recorded: Recorded, computed: int) -> float:
     """Return the threshold with which FirstBlockCache computes `computed` steps of the uncached trajectory.
 
     Its rule is followed on the recorded residuals of block 0: a step is computed when the mean absolute change since
     the last computed step, over the mean absolute residual there, is above the threshold.
     """
-    residuals: list[Tensor] = []
-    block = model.transformer_blocks[0]
-    watched = block.register_forward_hook(lambda _, given, result: residuals.append(result - given[0]))
-    latents = inputs.noise
-    with torch.no_grad():
-        for step in range(len(inputs.timesteps)):
-            latents = latents - model(**inputs.call(latents, step)).sample / len(inputs.timesteps)
-    watched.remove()
+    residuals = recorded.residuals
     distances = [[float((late - early).abs().mean() / early.abs().mean()) for late in residuals] for early in residuals]
 
-    def count(threshold: float) -> int:
+    def count_steps(threshold: float) -> int:
         last, found = 0, 1
         for step in range(1, len(residuals)):
             if distances[last][step] > threshold:
@@ -143,7 +211,38 @@ def find_first_block_threshold(model: Model, inputs: Inputs, computed: int) -> f
         return found
 
     candidates = sorted({value for row in distances for value in row})
-    return min(candidates, key=lambda threshold: abs(count(threshold) - computed))
+    return min(candidates, key=lambda threshold: abs(count_steps(threshold) - computed))
+
+
+def find_sea_threshold(recorded: Recorded, computed: int) -> float:
+    """Return the threshold with which SeaCache computes `computed` steps of the uncached trajectory.
+
+    Its rule is followed on the recorded latents: the relative changes of the filtered latents from step to step are
+    summed up, and a step is computed when the sum reaches the threshold, where it begins anew. The first and the last
+    step are always computed. Of the thresholds that do it, the middle one, as a cached trajectory differs a little.
+    """
+    seen = [
+        [_apply_sea_filter(frame.movedim(0, -1), sigma=timestep / 1000, power_exp=3.0) for frame in _frames(latents)]
+        for timestep, latents in zip(recorded.timesteps, recorded.latents, strict=True)
+    ]
+    changes = [
+        sum(float((a - b).abs().mean() / b.abs().mean()) for a, b in zip(late, early, strict=True)) / len(late)
+        for early, late in pairwise(seen)
+    ]
+
+    def count_steps(threshold: float) -> int:
+        total, found = 0.0, 2
+        for change in changes[:-1]:
+            total += change
+            if total >= threshold:
+                total, found = 0.0, found + 1
+        return found
+
+    sums = sorted({sum(changes[first:last]) for first, last in combinations(range(len(changes) + 1), 2)})
+    candidates = [(low + high) / 2 for low, high in pairwise(sums)]
+    off = [abs(count_steps(threshold) - computed) for threshold in candidates]
+    best = [threshold for threshold, by in zip(candidates, off, strict=True) if by == min(off)]
+    return best[len(best) // 2]
 
 
 def cache_dit_block(model: Model, computed: Sequence[int], steps: int, *, taylor: bool) -> Peer:
@@ -177,18 +276,29 @@ def cache_dit_block(model: Model, computed: Sequence[int], steps: int, *, taylor
     return Peer(name, copied, nothing, copied._context_manager, "as given")
 
 
-def _hooked(name: str, model: Model, config: Any, schedule: str) -> Peer:
+def _hooked(name: str, model: Model, config: Any, schedule: str, steps: int | None = None) -> Peer:
+    """A copy of the model with one of diffusers' caches; with `steps`, each call is told where the loop is."""
     copied = share_weights(model)
     copied.__class__ = _DiTWithCache
     copied.enable_cache(config)
     hooks = [module._diffusers_hook.hooks for module in copied.modules() if getattr(module, "_diffusers_hook", None)]
+    counter = count()
+
+    def begin() -> None:
+        nonlocal counter
+        counter = count()
+        copied._reset_stateful_cache()
 
     def call(**arguments: Tensor) -> Any:
-        context: AbstractContextManager[None] = copied.cache_context("both")
+        place = {}
+        if steps is not None:
+            sigma = float(arguments["timestep"][0]) / 1000
+            place = {"step_index": next(counter), "sigma": sigma, "num_inference_steps": steps}
+        context: AbstractContextManager[None] = copied.cache_context("both", **place)
         with context:
             return copied(**arguments)
 
-    return Peer(name, call, copied._reset_stateful_cache, hooks, schedule)
+    return Peer(name, call, begin, hooks, schedule)
 
 
 def held_bytes(holder: object) -> int:

@@ -1,0 +1,54 @@
+"""Peers of benchmarks/peers.py compute at the steps they say, and what they reuse there is what it should be."""
+
+import pytest
+import torch
+from common import QUICK, Inputs, Loop, Model, build_model
+from launches import CountCalls
+from peers import Recorded, by_hand, find_sea_threshold, nothing, pyramid_attention_broadcast, sea_cache
+
+STEPS = 12
+INPUTS = Inputs.draw(QUICK, STEPS)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return build_model(QUICK)
+
+
+@pytest.mark.parametrize("asked", [3, 5])
+def test_sea_cache_computes_as_many_steps_as_asked_and_reuses_the_whole_stack(model: Model, asked: int):
+    peer = sea_cache(model, find_sea_threshold(Recorded.of(model, INPUTS), asked), STEPS, order=0)
+    for _ in range(2):  # the second trajectory begins like the first
+        loop = Loop(peer.model, INPUTS, peer.begin)
+        computed = []
+        for step in range(STEPS):
+            with CountCalls() as calls:
+                loop.advance(1)
+            computed += [step] * ("gelu" in calls.targets)
+    assert len(computed) == asked
+    hand = by_hand(model, computed)
+    reference = Loop(hand.model, INPUTS, hand.begin)
+    reference.advance(STEPS)
+    torch.testing.assert_close(loop.latents, reference.latents)
+
+
+def test_pab_repeats_what_attention_gave_three_times(model: Model):
+    peer = pyramid_attention_broadcast(model)
+    loop = Loop(peer.model, INPUTS, peer.begin)
+    with CountCalls() as calls:
+        loop.advance(STEPS)
+    assert calls.targets["gelu"] == STEPS * QUICK.layers
+    assert calls.targets["_scaled_dot_product_flash_attention_for_cpu"] == STEPS // 4 * QUICK.layers
+    kept: dict[object, list[torch.Tensor]] = {}
+
+    def repeat(module: object, _: object, result: torch.Tensor) -> torch.Tensor:
+        outputs = kept.setdefault(module, [])
+        outputs.append(result if len(outputs) % 4 == 0 else outputs[-1])
+        return outputs[-1]
+
+    handles = [block.attn1.register_forward_hook(repeat) for block in model.transformer_blocks]
+    reference = Loop(model, INPUTS, nothing)
+    reference.advance(STEPS)
+    for handle in handles:
+        handle.remove()
+    torch.testing.assert_close(loop.latents, reference.latents)
