@@ -33,11 +33,8 @@ from peers import (
     HOOKS,
     PAB,
     Peer,
-    Recorded,
     by_hand,
     cache_dit_block,
-    find_first_block_threshold,
-    find_sea_threshold,
     first_block_cache,
     held_bytes,
     mag_cache,
@@ -47,6 +44,7 @@ from peers import (
     taylorseer_hooks,
 )
 from results import Check, Column, Result
+from thresholds import Recorded, find_first_block_threshold, find_sea_threshold
 from torch import Tensor
 
 import fouriercache as fc

@@ -4,7 +4,8 @@ import pytest
 import torch
 from common import QUICK, Inputs, Loop, Model, build_model
 from launches import CountCalls
-from peers import Recorded, by_hand, find_sea_threshold, nothing, pyramid_attention_broadcast, sea_cache
+from peers import by_hand, nothing, pyramid_attention_broadcast, sea_cache
+from thresholds import Recorded, find_sea_threshold
 
 STEPS = 12
 INPUTS = Inputs.draw(QUICK, STEPS)
