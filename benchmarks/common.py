@@ -74,7 +74,7 @@ def share_weights(model: Model) -> Model:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a loop begins with: noise float32 [2, 4, h, w], labels int64 [2] (a class and the null class), timesteps."""
+    """What a loop begins with: noise float32 [b, 4, h, w], labels int64 [b] (a class and the null class), timesteps."""
 
     noise: Tensor
     labels: Tensor
@@ -90,7 +90,7 @@ class Inputs:
 
     def call(self, latents: Tensor, step: int) -> dict[str, Tensor]:
         """Keyword arguments of the model at a step."""
-        timestep = torch.full((BATCH,), self.timesteps[step])
+        timestep = torch.full(self.labels.shape, self.timesteps[step])
         return {"hidden_states": latents, "timestep": timestep, "class_labels": self.labels}
 
 

@@ -22,6 +22,9 @@ class CountCalls(TorchDispatchMode):
         targets: calls by operator, views and all.
     """
 
+    supports_higher_order_operators = True
+    """flex_attention is one launch: what it is made of where there is no kernel is not counted."""
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.launches = 0
@@ -31,9 +34,10 @@ class CountCalls(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the call and count it."""
         result = func(*args, **(kwargs or {}))
-        name = func.overloadpacket.__name__
+        is_operator = isinstance(func, torch._ops.OpOverload)
+        name = func.overloadpacket.__name__ if is_operator else func.name()
         self.targets[name] = self.targets.get(name, 0) + 1
-        if func._schema.is_mutable or not _memory(result) <= _memory((args, kwargs)):
+        if (is_operator and func._schema.is_mutable) or not _memory(result) <= _memory((args, kwargs)):
             self.launches += 1
             written = _bytes(result)
             self.moved += written + _bytes((args, kwargs))

@@ -152,16 +152,12 @@ def test_values_live_from_their_call_to_their_last_use_and_views_keep_them():
     assert peak_bytes(trace(lambda x: (x.sin().view(2, 128).t(), x.cos().tan()), x)) == 4 * kib
 
 
-def test_each_call_takes_its_launch_and_the_larger_of_arithmetic_and_traffic():
-    x, weight = torch.zeros(2, 8), torch.zeros(8, 4)
-    program = trace(lambda x, weight: (x @ weight, x.sin()), x, weight)
-    arithmetic, traffic = 2 * 2 * 8 * 4, 4 * (2 * 8 + 8 * 4 + 2 * 4)
-    sine = 4 * (2 * 8 + 2 * 8)
-    assert work_of([program], ONE).seconds == 2 + max(arithmetic, traffic) + sine
-    fast = replace(ONE, bandwidth=1e9)
-    assert work_of([program], fast).seconds == pytest.approx(2 + arithmetic)
-    small = replace(ONE, bandwidth=1.0, caches=((sine, 2.0),))  # only the sine fits into the cache
-    assert work_of([program], small).seconds == 2 + max(arithmetic, traffic) + sine / 2
+def test_the_runtimes_own_time_counts_for_every_step_of_an_optimised_module_alone():
+    report = optimized(METHODS["FORA"]).report
+    free, slow = report.cost(ONE), report.cost(replace(ONE, step=7.0))
+    assert slow.trajectory.cached.seconds == pytest.approx(free.trajectory.cached.seconds + 7 * STEPS)
+    assert slow.trajectory.original.seconds == free.trajectory.original.seconds
+    assert slow.modes["reuse"].seconds == pytest.approx(free.modes["reuse"].seconds + 7)
 
 
 def test_what_is_expanded_or_gathered_counts_for_what_is_read():
@@ -276,6 +272,8 @@ def test_this_processor_is_measured_when_asked_for():
     assert device.peak(torch.float32) > 1e8
     assert device.bandwidth > 1e7
     assert 0 < device.launch < 1e-2
+    assert device.functions["gelu_tanh"] < device.functions["rsqrt"]  # a tangent takes longer than a root
+    assert not device.overlaps
     assert "measure_cpu" in device.source
 
 

@@ -15,6 +15,12 @@ from fouriercache.program import tensor_of
 aten = torch.ops.aten
 
 
+_SCATTERS = {aten.slice_scatter.default, aten.select_scatter.default}
+_PARTS = {aten.slice.Tensor, aten.select.int}
+_WRITES = {aten.copy.default, aten.fill.Scalar, aten.fill.Tensor}
+"""What writing a value into a part is made of, where nothing is written into."""
+
+
 class _Extra(NamedTuple):
     """Launches beside the one of the call itself, and the bytes that these read and write."""
 
@@ -40,6 +46,44 @@ def extra_of(node: fx.Node, size: Size, *, fused_norms: bool) -> _Extra:
     rule = _RULES.get(node.target)
     found = _NOTHING if rule is None else rule(node, size)
     return _NOTHING if fused_norms and node.target is aten.rms_norm.default else found
+
+
+def function_of(node: fx.Node) -> str:
+    """ATen's name of what a call computes, the same in place; "gelu_tanh" for the approximation of gelu."""
+    target = node.target
+    if not isinstance(target, torch._ops.OpOverload):
+        return ""
+    name = str(target.overloadpacket.__name__).rstrip("_")
+    return "gelu_tanh" if name == "gelu" and node.kwargs.get("approximate") == "tanh" else name
+
+
+def is_of_capture(node: fx.Node) -> bool:
+    """Whether a call stands in a capture for what the model itself does with no launch of its own.
+
+    Dropout that is off returns its input, which a capture copies. A model writes into a part of a tensor; a capture,
+    where nothing is written into, computes the part and then makes the whole anew.
+    """
+    if node.target is aten.clone.default:
+        modules = list((node.meta.get("nn_module_stack") or {}).values())
+        return bool(modules) and str(modules[-1][1]).endswith("Dropout")
+    if node.target not in _SCATTERS:
+        return False
+    whole, part = node.args[:2]
+    return isinstance(part, fx.Node) and (part.target in _SCATTERS | _WRITES or _viewed(part) is whole)
+
+
+def part_written(node: fx.Node, size: Size) -> int | None:
+    """Bytes of the part that the model copies a value into, where a capture makes the whole anew; else None."""
+    part = tensor_of(node.args[1]) if node.target in _SCATTERS else None
+    return None if part is None else _whole(part, size)
+
+
+def _viewed(node: fx.Node) -> object:
+    """What a call's first operand is a view of."""
+    source = node.args[0] if node.args else None
+    while isinstance(source, fx.Node) and source.target in _PARTS:
+        source = source.args[0]
+    return source
 
 
 def is_viewable(source: Tensor, shape: Sequence[Any], size: Size) -> bool:

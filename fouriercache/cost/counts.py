@@ -6,22 +6,23 @@ import math
 import operator
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, fx
 from torch._higher_order_ops.flex_attention import flex_attention
 
-from fouriercache.cost.composites import bytes_of, extra_of, in_memory, is_contiguous, is_viewable
+from fouriercache.cost.composites import bytes_of, extra_of, function_of, in_memory, is_contiguous, is_viewable
 from fouriercache.cost.sizes import Size, hinted
 from fouriercache.program import Program, tensor_of, value_of
 
 aten = torch.ops.aten
+_Kind: TypeAlias = Literal["product", "attention", "convolution", "other"]
 _KEPT = ("slot", "state")
 _CONVOLUTIONS = {aten.conv1d.default, aten.conv2d.default, aten.conv3d.default, aten.convolution.default}
 _TRANSPOSED = {aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.conv_transpose3d.input}
 _ATTENTION = {aten.scaled_dot_product_attention.default, flex_attention}
-_GATHERS = {
+GATHERS = {
     aten.embedding.default,
     aten.gather.default,
     aten.index.Tensor,
@@ -74,14 +75,17 @@ class CallCost:
             gather or an embedding reads, only what is returned counts.
         written: bytes of its results.
         kind: of arithmetic. dtype: that it computes in.
+        function: ATen's name of it. elements: of its first result.
     """
 
     flops: int
     launches: int
     read: int
     written: int
-    kind: Literal["product", "attention", "other"]
+    kind: _Kind
     dtype: torch.dtype
+    function: str = ""
+    elements: int = 0
 
 
 def cost_of(*programs: Program) -> ModeCost:
@@ -119,20 +123,28 @@ def cost_of_call(node: fx.Node, size: Size = hinted, *, fused_norms: bool = True
     result = bytes_of_node(node, size) + _statistics_bytes(node, size)
     sources = node.all_input_nodes[:1] if node.target is aten.type_as.default else node.all_input_nodes
     read = sum(bytes_of_node(source, size) for source in sources)
-    if node.target in _GATHERS and isinstance(node.args[0], fx.Node):
+    if node.target in GATHERS and isinstance(node.args[0], fx.Node):
         read += result - bytes_of_node(node.args[0], size)
     flops = _flops(node, size)
-    kind: Literal["product", "attention", "other"] = "product" if flops else "other"
     dtypes = [tensor.dtype for source in node.args if (tensor := tensor_of(source)) is not None]
-    dtypes += [leaf.dtype for leaf in _leaves(value_of(node)) if isinstance(leaf, Tensor)]
+    results = [leaf for leaf in _leaves(value_of(node)) if isinstance(leaf, Tensor)]
+    dtypes += [leaf.dtype for leaf in results]
     return CallCost(
         flops,
         1 + extra.launches,
         read + extra.read,
         result + extra.written,
-        "attention" if node.target in _ATTENTION else kind,
+        _kind(node) if flops else "other",
         dtypes[0],
+        function_of(node),
+        math.prod(size(n) for n in results[0].shape) if results else 0,
     )
+
+
+def _kind(node: fx.Node) -> _Kind:
+    if node.target in _ATTENTION:
+        return "attention"
+    return "convolution" if node.target in _CONVOLUTIONS | _TRANSPOSED else "product"
 
 
 def bytes_kept(canonical: Program, columns: Container[str], size: Size = hinted) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import torch
@@ -27,9 +27,17 @@ class Device:
         bandwidth: of its memory, bytes/s.
         launch: seconds that each call of an operator costs beside its work.
         memory: bytes that it has; None if that is not the point.
-        attention: share of the peak that attention reaches; 1 on paper.
-        caches: (bytes, bandwidth) of each cache, the smallest first: a call that touches no more bytes than that finds
-            them there. Data sheets do not tell, and all comes from memory.
+        attention, convolution: share of the peak that they reach; 1 on paper.
+        caches: (bytes, bandwidth) of each cache, the smallest first: an operand is found there if no more bytes than
+            that have been touched since its own last use. Data sheets do not tell, and all comes from memory.
+        functions: elements/s of functions that arithmetic bounds, by ATen's name ("layer_norm", "silu"; "gelu_tanh" for
+            its approximation). What is not listed takes the time of its traffic, as nearly all does on a GPU.
+        view: seconds of a call that moves nothing; 0 where a device never hears of it.
+        step: seconds that the runtime takes for each call of an optimised module, beside its graphs.
+        products: bytes/s of what products read of matrices that lie in no cache; the memory's if None. A core
+            reads them in tiles, which no prefetching foresees.
+        overlaps: whether traffic hides behind arithmetic or the other way round. On a core the two add up: products
+            first pack their operands.
         fused_norms: whether RMS norm is one kernel there, as PyTorch has on CUDA; on a CPU it is six.
         source: where the figures are from.
 
@@ -42,7 +50,13 @@ class Device:
     launch: float = _EAGER_LAUNCH
     memory: int | None = None
     attention: float = 1.0
+    convolution: float = 1.0
     caches: tuple[tuple[int, float], ...] = ()
+    functions: Mapping[str, float] = field(default_factory=dict)
+    view: float = 0.0
+    step: float = 0.0
+    products: float | None = None
+    overlaps: bool = True
     fused_norms: bool = True
     source: str = "the user"
 
@@ -61,8 +75,14 @@ class Device:
                 )
             _check_above_zero(f"peaks[{dtype!r}]", peak)
         _check_above_zero("bandwidth", self.bandwidth)
-        check_number("Device", "launch", self.launch, least=0, advice="0 is a device that waits for nobody.")
-        _check_above_zero("attention", self.attention)
+        if self.products is not None:
+            _check_above_zero("products", self.products)
+        for name in ("launch", "view", "step"):
+            check_number("Device", name, getattr(self, name), least=0, advice="0 is a device that waits for nobody.")
+        for name in ("attention", "convolution"):
+            _check_above_zero(name, getattr(self, name))
+        for name, rate in self.functions.items():
+            _check_above_zero(f"functions[{name!r}]", rate)
         for figure in (figure for cache in self.caches for figure in cache):
             _check_above_zero("caches", figure)
 
@@ -80,9 +100,14 @@ class Device:
             )
         return self.peaks[name]
 
-    def bandwidth_for(self, touched: int) -> float:
-        """Bytes/s for a call that touches so many bytes."""
-        return next((bandwidth for size, bandwidth in self.caches if touched <= size), self.bandwidth)
+    def share(self, kind: str) -> float:
+        """Of the peak, that arithmetic of this kind reaches."""
+        return {"attention": self.attention, "convolution": self.convolution}.get(kind, 1.0)
+
+    def bandwidth_for(self, touched: int, kind: str = "other") -> float:
+        """Bytes/s of an operand when so many bytes have been touched since its last use, its call's own among them."""
+        memory = self.products if kind == "product" and self.products is not None else self.bandwidth
+        return next((bandwidth for size, bandwidth in self.caches if touched <= size), memory)
 
 
 def _check_above_zero(field: str, value: object) -> None:

@@ -23,7 +23,7 @@ def peak_bytes(program: Program, size: Size = hinted) -> int:
     Args:
         size: what dynamic sizes are.
     """
-    owner = _owners(program, size)
+    owner = owners(program, size)
     last: dict[fx.Node, fx.Node] = {}
     for node in program.calls():
         for source in node.all_input_nodes:
@@ -55,12 +55,12 @@ def result_bytes(program: Program, size: Size = hinted) -> int:
     Args:
         size: what dynamic sizes are.
     """
-    owner = _owners(program, size)
-    owners = dict.fromkeys(owner[result] for result in program.results if result in owner)
-    return sum(bytes_of_node(node, size) for node in owners if node in owner)
+    owner = owners(program, size)
+    held = dict.fromkeys(owner[result] for result in program.results if result in owner)
+    return sum(bytes_of_node(node, size) for node in held if node in owner)
 
 
-def _owners(program: Program, size: Size) -> dict[fx.Node, fx.Node]:
+def owners(program: Program, size: Size) -> dict[fx.Node, fx.Node]:
     """The node whose memory each call's value lies in: the call itself, or for a view what it is a view of."""
     owner: dict[fx.Node, fx.Node] = {}
     for node in program.calls():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -15,26 +17,58 @@ from fouriercache.cost.devices import Device
 
 _WORKING_SETS = tuple(3 * 4 * elements for elements in (2**16, 2**18, 2**20, 2**24))
 """Bytes that an addition touches, from what a core's own cache holds to what none holds."""
+_FUNCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "cos": torch.cos,
+    "exp": torch.exp,
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "layer_norm": lambda rows: F.layer_norm(rows, rows.shape[-1:]),
+    "rsqrt": torch.rsqrt,
+    "sigmoid": torch.sigmoid,
+    "silu": F.silu,
+    "sin": torch.sin,
+    "softmax": partial(torch.softmax, dim=-1),
+    "tanh": torch.tanh,
+}
+"""Functions that a core computes more slowly than it moves their tensors."""
+_ROWS, _WIDTH = 512, 384
+"""Of what they are measured on."""
 
 
 @torch.no_grad()
 def measure_cpu(seconds: float = 0.3) -> Device:
-    """Measure this processor, in float32, with the threads that torch has now; takes some three seconds.
+    """Measure this processor, in float32, with the threads that torch has now; takes some five seconds.
 
-    Matrix products and attention are of the sizes of a small transformer, bandwidths those of additions that make a
-    new tensor each, and a launch is an addition of one number. Medians of what fits in `seconds` for each figure: what
-    else the machine does now is in them.
+    Matrix products, convolution and attention are of the sizes of a small transformer, bandwidths those of additions,
+    and a launch is the mean over small calls of several kinds. What arithmetic, functions and launches take is without
+    the traffic that the model counts for them. Medians of what fits in `seconds` for each figure: what else the machine
+    does now is in them.
     """
-    tokens, weight = torch.randn(512, 1024), torch.randn(1024, 1024)
-    peak = 2 * 512 * 1024 * 1024 / _median(lambda: F.linear(tokens, weight), seconds)
-    heads = torch.randn(2, 8, 256, 64)
-    attention = (
-        4 * 2 * 8 * 256 * 256 * 64 / _median(lambda: F.scaled_dot_product_attention(heads, heads, heads), seconds)
-    )
-    number = torch.ones(1)
-    launch = _median(lambda: number + number, seconds)
+    launch, view = _launch(seconds), _view(seconds)
     bandwidths = [touched / max(_addition(touched, seconds) - launch, 1e-9) for touched in _WORKING_SETS]
     caches = tuple(zip(_WORKING_SETS[:-1], bandwidths[:-1], strict=True))
+
+    def without_traffic(work: Callable[[], object], numbers: int, given: float = seconds) -> float:
+        touched = 4 * numbers
+        known = dict(caches)
+        rate = next((known[size] for size in sorted(known) if touched <= size), bandwidths[-1])
+        whole = _median(work, given)
+        return max(whole - launch - touched / rate, whole / 10)
+
+    tokens, weight = torch.randn(512, 1024), torch.randn(1024, 1024)
+    peak = 2 * 512 * 1024 * 1024 / without_traffic(lambda: F.linear(tokens, weight), 2 * 512 * 1024 + 1024 * 1024)
+    products = _products(peak, launch, seconds)
+    heads = torch.randn(2, 256, 8, 64).transpose(1, 2)  # side by side, as a projection leaves them
+    attend = partial(F.scaled_dot_product_attention, heads, heads, heads)
+    attention = 4 * 2 * 8 * 256 * 256 * 64 / without_traffic(attend, 2 * heads.numel())
+    image, filters = torch.randn(2, 64, 32, 32), torch.randn(64, 64, 3, 3)
+    convolve = partial(F.conv2d, image, filters, padding=1)
+    convolution = 2 * 9 * 64 * image.numel() / without_traffic(convolve, 2 * image.numel() + filters.numel())
+    rows = torch.randn(_ROWS, _WIDTH)
+    functions = {
+        name: rows.numel() / without_traffic(partial(function, rows), 2 * rows.numel(), seconds / 3)
+        for name, function in _FUNCTIONS.items()
+    }
     name = platform.processor() or platform.machine()
     return Device(
         f"this CPU ({name}, {torch.get_num_threads()} threads)",
@@ -42,16 +76,59 @@ def measure_cpu(seconds: float = 0.3) -> Device:
         bandwidths[-1],
         launch,
         attention=attention / peak,
+        convolution=convolution / peak,
         caches=caches,
+        functions=functions,
+        view=view,
+        products=products,
+        overlaps=False,
         fused_norms=False,
         source="measured here by fouriercache.measure_cpu()",
     )
 
 
+def _products(peak: float, launch: float, seconds: float) -> float:
+    """Bytes/s of weights for two rows, one after the other of more than caches hold."""
+    row, weights = torch.randn(2, 512), itertools.cycle(torch.randn(64, 1024, 512).unbind())
+    for _ in range(64):
+        F.linear(row, next(weights))
+    whole = _median(lambda: F.linear(row, next(weights)), seconds)
+    return 4 * 1024 * 512 / max(whole - launch - 2 * 2 * 1024 * 512 / peak, whole / 10)
+
+
+def _launch(seconds: float) -> float:
+    """Of one call, in the mean over small ones of several kinds."""
+    row, weight = torch.ones(1, 16), torch.ones(16, 16)
+
+    def calls() -> None:
+        row + row
+        F.linear(row, weight)
+        F.silu(row)
+        row * row
+        torch.cat([row, row], dim=-1)
+        F.layer_norm(row, (16,))
+        torch.addcmul(row, row, row)
+        row.sin()
+
+    return _median(calls, seconds) / 8
+
+
+def _view(seconds: float) -> float:
+    rows = torch.ones(4, 16)
+
+    def views() -> None:
+        rows.view(2, 32)
+        rows.unsqueeze(0)
+        rows.transpose(0, 1)
+        rows[:, :8]
+
+    return _median(views, seconds) / 4
+
+
 def _addition(touched: int, seconds: float) -> float:
-    left: Tensor = torch.ones(touched // 12)
-    right = torch.ones(touched // 12)
-    return _median(lambda: left + right, seconds)
+    """Of two tensors of a third of these bytes each, to one that is there: new memory has a price of its own."""
+    left, right, result = (torch.ones(touched // 12) for _ in range(3))
+    return _median(lambda: torch.add(left, right, out=result), seconds)
 
 
 def _median(work: Callable[[], object], seconds: float) -> float:

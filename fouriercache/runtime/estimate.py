@@ -149,7 +149,7 @@ class _Estimate:
                 f"The capture serves batch {sample.shape[0]} alone, so it does not show what batch {batch} costs.\n"
                 "  Capture at that batch: optimize(..., example_inputs=...)."
             )
-        self._known: dict[tuple[int, tuple[int, ...]], Work] = {}
+        self._known: dict[tuple[int, tuple[int, ...], int], Work] = {}
         self._parts: dict[ModeKey, StepPrograms] = {(mode, ()): parts for mode, parts in steps.modes.items()}
 
     def make(self, num_steps: int | None, computed: Sequence[int] | None) -> CostEstimate:
@@ -158,7 +158,7 @@ class _Estimate:
         keys: list[ModeKey] = sorted(counts) or [(mode, ()) for mode in self._steps.modes]
         cache = self._passes * self._cache_bytes()
         hoisted = self._passes * sum(self._hoisted_bytes(self._part(key), counts[key]) for key in keys)
-        weights, original = self._weight_bytes(), self._work(self._steps.capture.program)
+        weights, original = self._weight_bytes(), self._model_work()
         modes = {"original": _step(original, weights + self._peak(self._steps.capture.program))}
         for mode in self._steps.modes:
             mine = Counter(step for step in served or () if step[0][0] == mode) or Counter([((mode, ()), ())])
@@ -196,11 +196,11 @@ class _Estimate:
         return found
 
     def _trajectory_work(self, served: Sequence[tuple[ModeKey, tuple[int, ...]]], steps: Counter[ModeKey]) -> Work:
-        total = Work()
+        total = Work(seconds=self._device.step * len(served))
         for key, count in steps.items():
             total += self._hoisted_work(self._part(key), count, is_batch=not key[1])
         for (key, numbers), count in Counter(served).items():
-            total += self._work(self._part(key).moving, numbers).times(count)
+            total += self._moving_work(self._part(key), numbers).times(count)
         if self._steps.probe is not None:
             probe = self._steps.probe
             total += self._hoisted_work(probe.parts, len(served), is_batch=True)
@@ -214,16 +214,25 @@ class _Estimate:
         size = result_bytes(parts.timed, self._sizes(())) * count
         if self._prepared and is_batch and parts.rows is not None and self._batch_symbol and size <= LARGEST_BATCH:
             return context + work_of([parts.timed], self._device, Sizes({self._batch_symbol: rows}, parts.timed))
-        return context + self._work(parts.timed).times(count)
+        return context + self._timed_work(parts).times(count)
 
     def _step_work(self, parts: StepPrograms, numbers: tuple[int, ...]) -> Work:
-        moving = self._work(parts.moving, numbers)
-        return moving if self._prepared else moving + self._work(parts.timed)
+        own = Work(seconds=self._device.step) + self._moving_work(parts, numbers)
+        return own if self._prepared else own + self._timed_work(parts)
 
-    def _work(self, program: Program, numbers: tuple[int, ...] = ()) -> Work:
-        key = (id(program), numbers)  # every program lives as long as this does
+    def _model_work(self) -> Work:
+        return work_of([self._steps.capture.program], self._device, self._sizes(()), is_model=True)
+
+    def _moving_work(self, parts: StepPrograms, numbers: tuple[int, ...]) -> Work:
+        return self._work(parts.moving, numbers, between=0 if self._prepared else self._work(parts.timed).moved)
+
+    def _timed_work(self, parts: StepPrograms) -> Work:
+        return self._work(parts.timed, between=self._work(parts.moving).moved)
+
+    def _work(self, program: Program, numbers: tuple[int, ...] = (), between: int = 0) -> Work:
+        key = (id(program), numbers, between)  # every program lives as long as this does
         if key not in self._known:
-            self._known[key] = work_of([program], self._device, self._sizes(numbers))
+            self._known[key] = work_of([program], self._device, self._sizes(numbers), between=between)
         return self._known[key]
 
     def _peak(self, program: Program) -> int:
