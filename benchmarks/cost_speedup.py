@@ -48,13 +48,13 @@ COLUMNS = (
 )
 
 ABOUT = (
-    "Each row is a whole loop of an optimised module against that of the original one, both in eager float32, a few "
-    "steps each in turn. *Full step* is one of the original, *cached step* one that is not computed. *Speed-up* is the "
-    "ratio of the loops' times, median and quartiles over the rounds; *predicted* is `fast.report.cost` of the "
-    "processor that `fc.measure_cpu` measured right before, and of the runtime's own time for a step, measured on a "
-    "model of two tiny blocks; *by FLOPs* is what papers report. No figure of the prediction comes from the rows. The "
-    "first rows compare methods at one size, the others change one of depth, tokens, batch and steps. The sampler's "
-    "step is in the measured times and not in the model."
+    "Each row is a whole loop of an optimised module against that of the original one, both in eager float32 on one "
+    "thread, a few steps each in turn. *Full step* is one of the original, *cached step* one that is not computed. "
+    "*Speed-up* is the ratio of the loops' times, median and quartiles over the rounds; *predicted* is "
+    "`fast.report.cost` of the processor that `fc.measure_cpu` measured right before, and of the runtime's own time "
+    "for a step, measured on a model of two tiny blocks; *by FLOPs* is what papers report. No figure of the prediction "
+    "comes from the rows. The first rows compare methods at one size, the others change one of depth, tokens, batch "
+    "and steps. The sampler's step is in the measured times and not in the model."
 )
 
 
@@ -221,6 +221,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS, help="of a loop")
     asked = parser.parse_args()
     shape, rounds, steps = (QUICK, 2, 8) if asked.quick else (FULL, asked.rounds, asked.steps)
+    torch.set_num_threads(1)  # what else the machine does has the other cores, and threads do not wait for each other
     device = replace(fc.measure_cpu(0.05 if asked.quick else 0.5), step=runtime_seconds())
     groups = groupby(cases(shape, steps, quick=asked.quick or asked.methods), key=lambda case: case.size)
     found: list[Row] = []
