@@ -13,7 +13,7 @@ from itertools import groupby
 import torch
 from common import BATCH, FULL, QUICK, Inputs, Loop, Model, Shape, Spread, argument_parser, build_model, take_turns
 from curves import Curve, draw_curves
-from results import Check, Column, Result, Row, publish
+from results import Check, Column, Result, Row
 
 import fouriercache as fc
 from fouriercache.cost import hinted
@@ -243,7 +243,6 @@ def main() -> None:
     settings = {"device": device.name, **ceilings, "rounds": rounds, "interval": INTERVAL, "dtype": "float32"}
     result = Result("cost_speedup", "Speed-up, predicted and measured", ABOUT, settings, COLUMNS, found, [check])
     result.write(asked.out)
-    publish("cost_speedup", asked.out)
     what = "speed-up, TaylorSeer at branches"
     draw_curves(asked.out / "cost_speedup.png", what, list(curves(found)), is_logarithmic=False)
 
