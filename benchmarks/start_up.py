@@ -34,7 +34,11 @@ FLAG = "--one-start"
 KINDS = ("random float32", "meta")
 STARTS = ("cold, nothing kept", "cold, kept on disk", "from disk")
 LONGEST = {"cold, nothing kept": 20.0, "cold, kept on disk": 20.0, "from disk": 3.0}
-"""Seconds of one core that `optimize` may take: never less than what it takes on an idle machine."""
+"""Seconds that `optimize` may take on an idle machine.
+
+What is held to them is the lesser of two numbers, neither of which is ever below that: seconds by the clock, which
+other work lengthens, and seconds of one core, in which two cores at work count twice.
+"""
 LARGEST_OVERHEAD = 0.02
 """Memory of an optimised model over the original's weights, caches not counted."""
 
@@ -44,6 +48,7 @@ COLUMNS = (
     Column("import_seconds", "import, s", ".2f"),
     Column("optimize_seconds", "optimize, s", ".2f"),
     Column("optimize_cpu_seconds", "of one core, s", ".2f"),
+    Column("lesser_seconds", "the lesser, s", ".2f"),
     Column("import_and_optimize_seconds", "import and optimize, s", ".2f"),
     Column("from_disk", "from disk"),
     Column("entry_bytes", "kept, bytes", ",d"),
@@ -71,6 +76,7 @@ def start(shape: Shape, *, is_meta: bool, folder: str | None) -> dict[str, Any]:
         "import_seconds": _IMPORTED - _BEGAN,
         "optimize_seconds": seconds,
         "optimize_cpu_seconds": cpu_seconds,
+        "lesser_seconds": min(seconds, cpu_seconds),
         "import_and_optimize_seconds": _IMPORTED - _BEGAN + seconds,
         "from_disk": fast.report.is_from_disk,
         "entry_bytes": sum(path.stat().st_size for path in Path(folder).iterdir()) if folder else 0,
@@ -142,10 +148,11 @@ def main() -> None:
         "Starting",
         f"{shape.name}, batch 2, dynamic, every start in a process of its own; median and quartiles of {rounds}. "
         "*import* is of torch, diffusers and this package. *optimize* is capture, all passes and both step modes; "
-        "with weights, also two runs of the model and one of the graph, by which the capture is verified. *from "
+        "with weights, also one run of the model and one of the graph, by which the capture is verified. *from "
         "disk*, an earlier process has kept the capture, and neither is the model run nor traced. Targets are held to "
-        "the seconds of one core, which other work on the machine lengthens less. Memory is resident "
-        "memory that optimising adds, over the weights, libraries not counted.",
+        "the lesser of seconds by the clock, which other work on the machine lengthens, and seconds of one core, in "
+        "which both cores count while the model and its graph run: on an idle machine, `optimize` takes no longer "
+        "than either. Memory is resident memory that optimising adds, over the weights, libraries not counted.",
         {"model": shape.name, "batch": 2, "classes": CLASSES, "method": repr(METHOD), "rounds": rounds},
         COLUMNS,
     )
@@ -153,7 +160,7 @@ def main() -> None:
         result.rows += measure(kind, rounds, quick=asked.quick)
     for row in result.rows:
         what, limit = f"{row['weights']}, {row['start']}", LONGEST[row["start"]]
-        result.checks.append(Check(f"{what}: seconds of one core", row["optimize_cpu_seconds"]["median"], limit))
+        result.checks.append(Check(f"{what}: seconds", row["lesser_seconds"]["median"], limit))
         if row["overhead_percent"] is not None:
             share = row["overhead_percent"] / 100
             result.checks.append(Check(f"{what}: memory added over the weights", share, LARGEST_OVERHEAD))

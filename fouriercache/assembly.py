@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch._higher_order_ops.wrap import wrap_with_autocast
+from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
 from fouriercache.calls import Call, find_samples
@@ -42,20 +43,15 @@ def assemble(traced: Traced, call: Call, samples: Sequence[int], timestep: int) 
         CaptureError: the graph is not of the form that torch.export documents, or takes other tensors than the call.
     """
     exported = traced.exported
-    module = exported.module(check_guards=False)
-    if not isinstance(module, fx.GraphModule):
-        raise CaptureError(f"torch.export returned a {type(module).__name__} instead of a GraphModule")
-    graph = fx.Graph()
-    mapping: dict[fx.Node, fx.Node] = {}
-    output = graph.graph_copy(module.graph, mapping)
+    graph, output, values = _read_weights(exported)
     if not any(isinstance(entry, tuple) and str(entry[0]).startswith("autocast ") for entry in call.key):
-        _inline_without_autocast(graph, module)
+        _inline_without_autocast(graph, exported.graph_module)
     attributes: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    names = set(exported.state_dict) | {name for name, _ in module.named_buffers()}
+    names = {*exported.state_dict, *exported.graph_signature.buffers}
     for position, node in enumerate(graph.find_nodes(op="get_attr")):
         path = str(node.target)
-        value = _attribute(module, path)
+        value = values[path] if path in values else _attribute(exported.graph_module, path)
         node.target = f"subgraph_{position}" if isinstance(value, fx.GraphModule) else f"weight_{position}"
         attributes[node.target] = value
         node.meta["source"] = path
@@ -82,6 +78,34 @@ def assemble(traced: Traced, call: Call, samples: Sequence[int], timestep: int) 
     program.verify()
     shapes = tuple(sizes_of(node.meta["val"]) for node in program.placeholders)
     return Assembled(program, shapes, traced.out_spec, constants, guards_of(exported), questions)
+
+
+def _read_weights(exported: torch.export.ExportedProgram) -> tuple[fx.Graph, Any, dict[str, Any]]:
+    """Copy the graph, with what torch.export passes in beside the call's own inputs read by its name.
+
+    `exported.module()` gives the same graph, but compiles it three times on the way.
+
+    Returns:
+        The graph, still without an output; what it returns; weights and constants by name.
+    """
+    graph, mapping = fx.Graph(), dict[fx.Node, fx.Node]()
+    output = graph.graph_copy(exported.graph, mapping)
+    values: dict[str, Any] = {}
+    read: dict[fx.Node, fx.Node] = {}
+    passed = exported.graph.find_nodes(op="placeholder")
+    for given, node in zip(exported.graph_signature.input_specs, map(mapping.__getitem__, passed), strict=True):
+        if given.target is None:  # an input of the call
+            continue
+        value = exported.state_dict.get(given.target, exported.constants.get(given.target))
+        if given.kind is InputKind.CONSTANT_TENSOR and value.requires_grad:
+            value = value.detach()
+        values[given.target] = value
+        with graph.inserting_after(node):
+            read[node] = graph.get_attr(given.target)
+        read[node].meta = node.meta
+        node.replace_all_uses_with(read[node])
+        graph.erase_node(node)
+    return graph, fx.map_arg(output, lambda node: read.get(node, node)), values
 
 
 def _inline_without_autocast(graph: fx.Graph, module: nn.Module) -> None:

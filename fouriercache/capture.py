@@ -20,7 +20,7 @@ from fouriercache.preconditions import check_eval_mode, check_not_offloaded, che
 from fouriercache.program import NoMatch, Program
 from fouriercache.questions import Answer, Questions, Recording, record
 from fouriercache.tracing import Traced, first_line, hold, trace_call, trace_fixed
-from fouriercache.verification import compare_outputs, run_model
+from fouriercache.verification import compare_outputs, run_model, run_program
 
 logger = logging.getLogger(__name__)
 
@@ -114,9 +114,8 @@ class Capture:
         want = run_model(model, arguments) if recording is None else recording.outputs
         try:
             with torch.no_grad():
-                have = pytree.tree_leaves(
-                    self.rebuild(run(call.tensors) if run else self.program.module()(*call.tensors))
-                )
+                results = run(call.tensors) if run else run_program(self.program, call.tensors)
+                have = pytree.tree_leaves(self.rebuild(results))
         except Exception as error:
             raise CaptureError(
                 f"the captured graph of {type(model).__name__} cannot run what the model runs: {first_line(error)}\n"

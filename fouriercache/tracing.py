@@ -51,7 +51,7 @@ def trace_call(
         recording: a run of the model on `arguments`; what it asks of its tensors in Python is answered from it.
 
     Raises:
-        CaptureError: the model writes into one of its buffers or inputs.
+        CaptureError: the model writes into one of its parameters, buffers or inputs.
         Exception: whatever torch.export raises, of many unrelated types for one cause.
     """
     answering = Answering(model, recording) if recording is not None and recording.answers else None
@@ -68,6 +68,7 @@ def trace_call(
             out_spec = exported.call_spec.out_spec
             if _has_subclasses(exported) or not _make_functional(exported):
                 exported = exported.run_decompositions({})  # which traces it all again, with plain tensors for weights
+                exported.graph.eliminate_dead_code()  # what it computed of sizes to assert
     _check_pure(model, exported)
     if answering is None:
         return Traced(exported, out_spec)
@@ -83,10 +84,7 @@ def _make_functional(exported: torch.export.ExportedProgram) -> bool:
     """Replace writes in the main graph where that is plain; return whether no graph writes into a tensor any more."""
     module = exported.graph_module
     bodies = [part for part in module.modules() if isinstance(part, fx.GraphModule) and part is not module]
-    if any(mutates(node) for body in bodies for node in body.graph.nodes) or not replace_writes(module.graph):
-        return False
-    module.recompile()
-    return True
+    return not any(mutates(node) for body in bodies for node in body.graph.nodes) and replace_writes(module.graph)
 
 
 @contextmanager
@@ -135,6 +133,7 @@ def _check_pure(model: nn.Module, exported: torch.export.ExportedProgram) -> Non
     signature = exported.graph_signature
     written = [f"buffer {name}" for name in signature.buffers_to_mutate.values()]
     written += [f"input {name}" for name in signature.user_inputs_to_mutate.values()]
+    written += [f"parameter {spec.target}" for spec in signature.output_specs if spec.kind.name == "PARAMETER_MUTATION"]
     if written:
         raise CaptureError(
             f"{type(model).__name__} writes into what it is given: a step that is run from a graph, or not at all, "

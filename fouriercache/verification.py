@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from fouriercache.errors import CaptureError
+from fouriercache.program import Program
 
 _ADVICE = (
     "  torch.export traced another path than the model takes: look for Python branches on tensor values or state that "
@@ -29,6 +30,15 @@ def run_model(model: nn.Module, arguments: Mapping[str, Any]) -> list[Any]:
     except Exception as error:
         error.add_note(f"raised by {type(model).__name__} itself on these inputs, not by its capture")
         raise
+
+
+def run_program(program: Program, tensors: Sequence[Tensor]) -> tuple[Any, ...]:
+    """Run a program's graph call by call: for a single run, to compile it takes longer."""
+    root = nn.Module()
+    for name, value in program.attributes.items():
+        setattr(root, name, value)
+    interpreter = fx.Interpreter(root, graph=program.graph)
+    return cast(tuple[Any, ...], interpreter.run(*tensors, enable_io_processing=False))
 
 
 def compare_outputs(model: nn.Module, want: Sequence[Any], have: Sequence[Any]) -> bool:

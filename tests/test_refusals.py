@@ -48,6 +48,17 @@ class Overwrites(Wraps):
         return super().forward(hidden_states, timestep, guidance)
 
 
+class Learns(Wraps):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, hidden_states: Tensor, timestep: Tensor, guidance: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.scale.add_(1.0)
+        return self.scale * super().forward(hidden_states, timestep, guidance)
+
+
 class Noisy(Wraps):
     def forward(self, hidden_states: Tensor, timestep: Tensor, guidance: Tensor) -> Tensor:
         return super().forward(hidden_states, timestep, guidance) + 0.1 * torch.randn_like(hidden_states)
@@ -69,7 +80,10 @@ def test_one_tensor_given_twice_is_two_inputs():
     assert torch.equal(fast(**call(guidance=5.0)), model(**call(guidance=5.0)))
 
 
-@pytest.mark.parametrize(("kind", "what"), [(Counts, "buffer calls"), (Overwrites, "input hidden_states")])
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [(Counts, "buffer calls"), (Learns, "parameter scale"), (Overwrites, "input hidden_states")],
+)
 def test_a_model_that_writes_into_what_it_is_given_is_refused(kind, what):
     fast = fc.optimize(kind().eval(), METHOD, num_steps=8)
     with pytest.raises(fc.CaptureError, match=rf"(?s){kind.__name__} writes into .*where: {what}"):
