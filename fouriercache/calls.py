@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -34,11 +35,19 @@ class Call:
         paths: a printable name for each of them: "hidden_states", "added_cond_kwargs['resolution']".
         key: everything about the call that a capture bakes in: nesting, constants, torch.autocast. Equal keys, equal
             code path.
+        autocast: the devices on which torch.autocast is on, and to what it casts.
     """
 
     tensors: tuple[Tensor, ...]
     paths: tuple[str, ...]
     key: tuple[Any, ...]
+    autocast: tuple[tuple[str, torch.dtype], ...] = ()
+
+    @cached_property
+    def form(self) -> tuple[object, ...]:
+        """What may not change in mid-trajectory: names, dtypes, shapes and devices of the tensors, and autocast."""
+        forms = ((p, t.dtype, tuple(t.shape), t.device) for p, t in zip(self.paths, self.tensors, strict=True))
+        return (*forms, ("torch.autocast", self.autocast))
 
 
 class Binder:
@@ -123,7 +132,8 @@ class Binder:
                 key.append(_constant(name, value))
             else:
                 _flatten_nested(name, value, tensors, paths, key)
-        return Call(tuple(tensors), tuple(paths), (*key, *_autocast_of(tensors)))
+        autocast = _autocast_of(tensors)
+        return Call(tuple(tensors), tuple(paths), (*key, *autocast), autocast)
 
 
 def apart(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,10 +155,10 @@ def apart(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: pytree.tree_map(own, value) for name, value in arguments.items()}
 
 
-def _autocast_of(tensors: Sequence[Tensor]) -> list[tuple[str, torch.dtype]]:
-    """Return the devices on which torch.autocast is on, and to what it casts: a capture bakes the casts in."""
+def _autocast_of(tensors: Sequence[Tensor]) -> tuple[tuple[str, torch.dtype], ...]:
+    """A capture bakes the casts of torch.autocast in."""
     devices = sorted({tensor.device.type for tensor in tensors} - {"meta"})
-    return [(f"autocast {d}", torch.get_autocast_dtype(d)) for d in devices if torch.is_autocast_enabled(d)]
+    return tuple((f"autocast {d}", torch.get_autocast_dtype(d)) for d in devices if torch.is_autocast_enabled(d))
 
 
 def _flatten_nested(name: str, value: Any, tensors: list[Tensor], paths: list[str], key: list[Any]) -> None:
@@ -269,12 +279,6 @@ def describe(tensors: Sequence[Tensor], paths: Sequence[str]) -> str:
         f"{path} {str(t.dtype).removeprefix('torch.')}{list(t.shape)} on {t.device}"
         for path, t in zip(paths, tensors, strict=True)
     )
-
-
-def form_of(call: Call) -> tuple[object, ...]:
-    """What may not change in mid-trajectory: names, dtypes, shapes and devices of the tensors, and autocast."""
-    forms = ((p, t.dtype, tuple(t.shape), t.device) for p, t in zip(call.paths, call.tensors, strict=True))
-    return (*forms, ("torch.autocast", tuple(_autocast_of(call.tensors))))
 
 
 def has_values(arguments: Mapping[str, Any]) -> bool:

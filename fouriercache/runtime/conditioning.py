@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -60,6 +60,11 @@ class Remembered:
             if not torch.equal(old, new):
                 return False
         return True
+
+    def stands_for(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether tensors of equal values need not be remembered anew: these are the same, or copies of no owner."""
+        pairs = zip(self.tensors, self.versions, tensors, strict=True)
+        return all(version is None or old is new for old, version, new in pairs)
 
     def may_become(self, tensors: Sequence[Tensor]) -> bool:
         """Whether `tensors` may be the remembered ones some way on in the same run: no surely other run's.
@@ -127,7 +132,12 @@ class Conditioning:
         return not self._context.outputs and not self._timed.outputs
 
     def values(
-        self, kept: Hoisted, named: Mapping[str, Tensor], stamp_name: str, stamp: _Stamp, ahead: Sequence[float]
+        self,
+        kept: Hoisted,
+        named: Mapping[str, Tensor],
+        stamp_name: str,
+        stamp: _Stamp,
+        ahead: Callable[[], Sequence[float]],
     ) -> dict[str, Tensor]:
         """Return every hoisted value of a step by name.
 
@@ -137,7 +147,8 @@ class Conditioning:
             kept: read and filled.
             named: the call's inputs by name.
             stamp_name: the name of the timestep input. stamp: its values.
-            ahead: timesteps of the trajectory's steps that this mode will serve, to be computed in one batch.
+            ahead: asked, where the stamp is not among those kept, for the timesteps of the trajectory's steps that this
+                mode will serve, to be computed in one batch.
         """
         if torch.is_grad_enabled():
             context = _run(self._context, named)
@@ -149,8 +160,8 @@ class Conditioning:
         if kept.context is None:
             kept.context = _run(self._context, named)
         found = kept.timed.get(stamp)
-        if found is None and ahead and self._rows is not None and len(stamp) == 1:
-            self._run_batch(kept, named, stamp_name, ahead, self._rows)
+        if found is None and self._rows is not None and len(stamp) == 1 and (timesteps := ahead()):
+            self._run_batch(kept, named, stamp_name, timesteps, self._rows)
             found = kept.timed.get(stamp)
         if found is None:
             found = kept.timed[stamp] = _run(self._timed, {**named, **_as_inputs(kept.context)})

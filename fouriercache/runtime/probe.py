@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite
@@ -46,7 +46,7 @@ class Probe:
         named: Mapping[str, Tensor],
         kept: Hoisted,
         stamp: tuple[float, ...],
-        ahead: Sequence[float],
+        ahead: Callable[[], Sequence[float]],
         states: Mapping[str, Tensor],
         *,
         is_compared: bool,
@@ -55,7 +55,7 @@ class Probe:
 
         Args:
             named: the call's tensors by input name. stamp: its timestep's values.
-            kept, ahead: as in `Stepper.run`.
+            kept, ahead: as in `Conditioning.values`.
             states: holds the last indicator if the two are compared.
             is_compared: whether the distance is wanted; reading it back waits for the device.
 

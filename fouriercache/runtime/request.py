@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fouriercache.calls import Call, detached, form_of
+from fouriercache.calls import Call, detached
 from fouriercache.errors import TrajectoryError
 from fouriercache.runtime.call import StepCall, read_timesteps
 from fouriercache.runtime.check_finite import check_finite
@@ -23,7 +23,6 @@ from fouriercache.runtime.session import Plan, Position, Session
 from fouriercache.runtime.stepper import Outcome, Stepper
 from fouriercache.runtime.untraced import untraced
 from fouriercache.schedules import Decision
-from fouriercache.steps import ModeKey
 
 
 class Request:
@@ -118,10 +117,7 @@ class Request:
             self._forget_other_conditioning(stepper, state, conditioning)
             if stepper.probe is not None:
                 looks.append(self._look(stepper, named, stamp, state, is_compared=False))
-        key: ModeKey = (plan.mode, plan.refreshed)
-        kept = state.hoisted.setdefault(key, Hoisted())
-        ahead, controls = self._ahead(plan, stepper), stepper.controls(plan.counts, plan.position.step)
-        outcome = stepper.run(key, named, plan.coefficients, state.ring, kept, stamp, ahead, state.states, controls)
+        outcome = stepper.run(plan, named, state, stamp, lambda: self._ahead(plan, stepper))
         if self._check_finite:
             check_finite(outcome.results, sample[0], plan)
         products = stepper.products(outcome.values, state.ring) if plan.mode == "compute" else ()
@@ -129,14 +125,14 @@ class Request:
         self._position = plan.position
         self._commit(plan, state, outcome, stepper)
         state.states.update({name: value for look in looks for name, value in look.states.items()})
-        self._sample, self._conditioning = Remembered.of(sample), Remembered.of(conditioning)
+        self._sample, self._conditioning = Remembered.of(sample), state.conditioning
         state.sample = self._sample
         self._last = call.paths, asked.signature, stepper
         return stepper.rebuild(outcome.results)
 
     def _check_form(self, call: Call) -> None:
         """Refuse what the running trajectory cannot take before it is captured; the timestep stands where it stood."""
-        if self._last is not None and self._last[0] == call.paths and self._last[1] != form_of(call):
+        if self._last is not None and self._last[0] == call.paths and self._last[1] != call.form:
             self._session.begin(self._asked(self._last[2], call)[0])
 
     def _asked(self, stepper: Stepper, call: Call) -> tuple[StepCall, tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -147,7 +143,7 @@ class Request:
         asked = StepCall(
             timestep=tuple(float(value) for value in named[stepper.stamp_name].detach().reshape(-1).tolist()),
             context=self._context,
-            signature=form_of(call),
+            signature=call.form,
             same_sample=lambda: self._sample is not None and self._sample.equals(sample),
             same_conditioning=lambda: self._conditioning is not None and self._conditioning.equals(conditioning),
             continues=lambda: self._may_continue(sample),
@@ -181,13 +177,15 @@ class Request:
         """Look at the indicator; nothing is kept but what depends on timestep and conditioning alone."""
         assert stepper.probe is not None
         kept = state.hoisted.setdefault("probe", Hoisted())
-        return stepper.probe.look(named, kept, stamp, self._prepared, state.states, is_compared=is_compared)
+        return stepper.probe.look(named, kept, stamp, lambda: self._prepared, state.states, is_compared=is_compared)
 
     def _forget_other_conditioning(self, stepper: Stepper, state: PassState, conditioning: tuple[Tensor, ...]) -> None:
         if state.conditioning is not None and not self._prepared:
             check_prompt(stepper.conditioning_names, state.conditioning, conditioning)
         if state.conditioning is None or not state.conditioning.equals(conditioning):
             state.hoisted.clear()
+        elif state.conditioning.stands_for(conditioning):
+            return
         state.conditioning = Remembered.of(conditioning)
 
     def _ahead(self, plan: Plan, stepper: Stepper) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,7 +20,9 @@ from fouriercache.program import Slot
 from fouriercache.runtime.conditioning import Conditioning, Hoisted
 from fouriercache.runtime.gram import inner_products
 from fouriercache.runtime.parts import Parts, StepForm
+from fouriercache.runtime.pass_state import PassState
 from fouriercache.runtime.probe import Probe
+from fouriercache.runtime.session import Plan
 from fouriercache.steps import ModeKey
 
 
@@ -73,14 +75,6 @@ class Stepper:
         """The steps that the schedule computes, None if that shows when they run."""
         return self._method.schedule.steps(num_steps)
 
-    def controls(self, counts: Sequence[int], step: int) -> dict[str, Tensor]:
-        """Return the inputs that say which ranks of its tokens each site computes, and at which step.
-
-        int64[count] for a site that computes some, and int64[].
-        """
-        ranks = {f"ranks_{site}": torch.arange(count) for site, count in enumerate(counts)}
-        return {**ranks, "step": torch.tensor(step)}
-
     def products(
         self, values: Mapping[str, Tensor], ring: Mapping[str, Sequence[Tensor]]
     ) -> tuple[tuple[float, ...], ...]:
@@ -94,37 +88,32 @@ class Stepper:
 
     def run(
         self,
-        key: ModeKey,
+        plan: Plan,
         named: Mapping[str, Tensor],
-        coefficients: Coefficients,
-        ring: Mapping[str, Sequence[Tensor]],
-        kept: Hoisted,
+        state: PassState,
         stamp: tuple[float, ...],
-        ahead: Sequence[float],
-        states: Mapping[str, Tensor],
-        controls: Mapping[str, Tensor],
+        ahead: Callable[[], Sequence[float]],
     ) -> Outcome:
-        """Run one step.
+        """Run one step as it was planned.
 
         Args:
-            key: the mode, and the positions of the sites that are computed in it all the same.
-            named: the call's tensors by input name. coefficients: as in `Plan`.
-            ring: what is kept, by column, newest first; fewer than the history is fine, the coefficients of the missing
-                ones are 0.
-            kept: the hoisted values of this mode and conditioning, read and filled.
-            stamp: the timestep's values. ahead: timesteps to hoist in one batch.
-            states: what the pass's last steps returned, by name. controls: inputs that the method computes, by name.
+            named: the call's tensors by input name.
+            state: what the pass holds; its ring may hold fewer than the history, as the coefficients of the missing
+                ones are 0. Only its hoisted values are changed.
+            stamp: the timestep's values. ahead: asked for timesteps to hoist in one batch, when there is something to.
 
         Raises:
             MethodError: the coefficients are of another number of sites than the model has.
         """
+        key: ModeKey = (plan.mode, plan.refreshed)
         runner = self._runner(key)
         hoisted: Mapping[str, Tensor] = {}
         with nullcontext() if self._form.has_gradients else torch.no_grad():
             if not runner.conditioning.is_empty:
                 same = stamp[:1] if stamp.count(stamp[0]) == len(stamp) else stamp
+                kept = state.hoisted.setdefault(key, Hoisted())
                 hoisted = runner.conditioning.values(kept, named, self.stamp_name, same, ahead)
-            return runner.run(named, hoisted, coefficients, ring, {**states, **controls})
+            return runner.run(plan, named, hoisted, state)
 
     def _runner(self, key: ModeKey) -> _ModeRunner:
         """What runs a mode; those in which single sites are computed are built when they are first asked for."""
@@ -141,29 +130,33 @@ class _ModeRunner:
         self.conditioning = Conditioning(parts.context, parts.timed, parts.rows)
         self._moving, self._outputs, self._table = parts.moving, parts.outputs, parts.table
         self._slots = slots
+        self._has_controls = any(given.role == "control" for given in parts.moving.inputs)
         # those of a trajectory come back in the next one, and a host waits while they are sent to a GPU
         self._scalars = lru_cache(maxsize=1024)(_tensor)
 
     def run(
         self,
+        plan: Plan,
         named: Mapping[str, Tensor],
         hoisted: Mapping[str, Tensor],
-        coefficients: Coefficients,
-        ring: Mapping[str, Sequence[Tensor]],
-        extra: Mapping[str, Tensor],
+        state: PassState,
     ) -> Outcome:
+        device = next(iter(named.values())).device
+        controls = _controls(plan) if self._has_controls else {}
         values: list[Tensor] = []
         for given in self._moving.inputs:
             if given.role == "slot":
                 slot = self._slots[given.name]
-                kept = ring[slot.column]
+                kept = state.ring[slot.column]
                 values.append(kept[min(slot.age, len(kept) - 1)])
             elif given.role == "hoisted":
                 values.append(hoisted[given.name.removeprefix("hoisted_")])
             elif given.role == "coefficients":
-                values.append(self._scalars(self._rows(coefficients), next(iter(named.values())).device))
-            elif given.role in ("state", "control"):
-                values.append(extra[given.name].to(next(iter(named.values())).device))
+                values.append(self._scalars(self._rows(plan.coefficients), device))
+            elif given.role == "state":
+                values.append(state.states[given.name].to(device))
+            elif given.role == "control":
+                values.append(controls[given.name].to(device))
             else:
                 values.append(named[given.name])
         found = self._moving(values)
@@ -182,6 +175,15 @@ class _ModeRunner:
                 "  Calibrate for this model and kind of site, or use a predictor that does not tell sites apart."
             )
         return coefficients * self._table[0] if len(coefficients) == 1 else coefficients
+
+
+def _controls(plan: Plan) -> dict[str, Tensor]:
+    """The inputs that say which ranks of its tokens each site computes, and at which step.
+
+    int64[count] for a site that computes some, and int64[].
+    """
+    ranks = {f"ranks_{site}": torch.arange(count) for site, count in enumerate(plan.counts)}
+    return {**ranks, "step": torch.tensor(plan.position.step)}
 
 
 def _tensor(scalars: Coefficients | tuple[float, ...], device: torch.device) -> Tensor:
