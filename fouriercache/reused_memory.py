@@ -22,6 +22,7 @@ _IN_PLACE = {
     aten.sub.Tensor: aten.sub_.Tensor,
     aten.mul.Tensor: aten.mul_.Tensor,
     aten.addcmul.default: aten.addcmul_.default,
+    aten.addmm.default: aten.addmm_.default,
     aten.silu.default: aten.silu_.default,
     aten.gelu.default: aten.gelu_.default,
 }

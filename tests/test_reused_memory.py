@@ -36,6 +36,7 @@ def written(fn: Callable[..., object], *inputs: Tensor) -> list[str]:
 def test_a_chain_of_sums_is_written_into_its_first_result():
     assert written(lambda x, y: ((x + y) * y + 1, x), X, Y) == ["mul_", "add_"]
     assert written(lambda x, y: torch.addcmul(torch.addcmul(x, x, y), y, y), X, Y) == ["addcmul_"]
+    assert written(lambda x, y: torch.addmm((x + y)[:, :3].clone(), x, y.t()), X, Y) == ["addmm_"]
 
 
 def test_the_other_operand_serves_where_they_may_change_places():
@@ -76,6 +77,7 @@ STEPS: list[Callable[[Tensor, Tensor], Tensor]] = [
     lambda a, b: a * b,
     lambda a, b: a - b,
     lambda a, b: torch.addcmul(a, b, b),
+    lambda a, b: torch.addmm(a, b[:, :3], b[:3]),
     lambda a, b: a.t().contiguous().t(),
     lambda a, b: a.view(4, 3).view(3, 4) if a.is_contiguous() else a.clone(),
     lambda a, b: a[:2].sum(0) + b,

@@ -79,6 +79,13 @@ def hoistable(program: Program, moving: tuple[Role, ...]) -> list[fx.Node]:
     return [node for node in program.calls() if node not in changing]
 
 
+def fixed_values(program: Program) -> set[fx.Node]:
+    """The weights, the inputs that are no new ones in every call, and the calls that depend on them alone."""
+    moving = set(program.inputs_of(*MOVING))
+    inputs = [node for node in program.graph.nodes if node.op in ("placeholder", "get_attr") and node not in moving]
+    return {*inputs, *hoistable(program, MOVING)}
+
+
 def require_order(program: Program, asker: str) -> None:
     """Raise `PreconditionError` when there is a call that `HoistConditioning` would move."""
     fixed = set(hoistable(program, MOVING))

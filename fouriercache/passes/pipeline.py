@@ -13,10 +13,12 @@ from fouriercache.errors import MethodError, PreconditionError, UnsupportedModel
 from fouriercache.indicators import Indicator
 from fouriercache.methods import Method
 from fouriercache.passes.base import Pipeline
+from fouriercache.passes.embed_last import EmbedLast
 from fouriercache.passes.encode_cache import EncodeCache
 from fouriercache.passes.expose_maps import ExposeMaps
 from fouriercache.passes.find_grid import FindGrid, check_grid
 from fouriercache.passes.find_sites import FindSites
+from fouriercache.passes.fold_modulation import FoldModulation
 from fouriercache.passes.fuse_update import FuseUpdate
 from fouriercache.passes.hoist_conditioning import MOVING, HoistConditioning
 from fouriercache.passes.insert_cache import InsertCache
@@ -82,9 +84,10 @@ def _mode_pipeline(mode: Mode, refreshed: tuple[int, ...] = ()) -> Pipeline:
             NarrowLinear(),  # once the branches are gone, only the gates of a modulation are read
             RemoveDead(),
             # not where all is computed: such a step is the model's own to the bit
-            *([] if mode == "compute" else [ProjectPatches()]),  # before FuseUpdate, which wants a stream's layout
+            *([] if mode == "compute" else [ProjectPatches(), FoldModulation()]),  # before FuseUpdate, which wants a
+            # stream's layout, and before HoistConditioning, which hoists what is folded
             HoistConditioning(),  # before FuseUpdate: it stacks the gates ahead of the blocks
-            MergeDuplicates() if mode == "compute" else FuseUpdate(),
+            *([MergeDuplicates()] if mode == "compute" else [FuseUpdate(), EmbedLast()]),
             LowerTokens(),  # after FuseUpdate, which is written for the custom nodes
             LowerTransforms(),  # after FuseUpdate, which moves them
         )
@@ -174,7 +177,10 @@ def outline(canonical: Program) -> Program:
         )
     program = canonical.clone()
     compute = (MergeDuplicates(), LowerTransforms())
-    reuse = (NarrowLinear(), RemoveDead(), ProjectPatches(), HoistConditioning(), FuseUpdate(), LowerTransforms())
+    reuse = (
+        *(NarrowLinear(), RemoveDead(), ProjectPatches(), FoldModulation()),
+        *(HoistConditioning(), FuseUpdate(), EmbedLast(), LowerTransforms()),
+    )
     Pipeline((OutlineCond(compute, reuse),)).apply(program)
     return program
 

@@ -1,0 +1,150 @@
+"""Add the embedded tokens to the cached updates, and not the updates to the embedded tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+
+from fouriercache.passes.base import Pass
+from fouriercache.passes.edit import insert_before, redirect, replace_uses
+from fouriercache.passes.hoist_conditioning import fixed_values, require_order
+from fouriercache.program import NoMatch, Program, tensor_of, value_of
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class EmbedLast(Pass):
+    """Move the embedding of the tokens behind the updates that a cached step adds to it.
+
+    A stream begins as a matrix product plus bias plus position, and the updates are added to it. Two passes over the
+    stream are saved if they begin with bias and position, which are hoisted, and the product adds itself to the sum.
+
+    Before::
+
+        main(%0: f32[2,16,3] x, %1: f32[2,16,8] slot_0_0 (slot), %2: f32[2,1,8] gate)
+          %3: f32[2,16,8] = linear.default(%0, @weight, @bias)
+          %4: f32[2,16,8] = add.Tensor(%3, @position)
+          %5: f32[2,16,8] = addcmul.default(%4, %2, %1)
+          return [%5]
+
+    After::
+
+        main(%0: f32[2,16,3] x, %1: f32[2,16,8] slot_0_0 (slot), %2: f32[2,1,8] gate)
+          %3: f32[1,16,8] = add.Tensor(@position, @bias)
+          %4: f32[3,8] = transpose.int(@weight, 0, 1)
+          %5: f32[2,16,8] = addcmul.default(%3, %2, %1)
+          %6: f32[32,8] = flatten.using_ints(%5, 0, 1)
+          %7: f32[32,3] = flatten.using_ints(%0, 0, 1)
+          %8: f32[32,8] = addmm.default(%6, %7, %4)
+          %9: f32[2,16,8] = view.default(%8, [-1, 16, 8])
+          return [%9]
+
+    Requires: `HoistConditioning`.
+    Keeps: 1. an embedding without a bias, or to which nothing is added but what depends on the conditioning alone.
+           2. one that something else reads as well.
+           3. tokens whose number is dynamic.
+           4. updates in another precision than the embedding, or that do not reach every token.
+    Error: rounding; the sum is taken in another order.
+    """
+
+    def requires(self, program: Program) -> None:
+        if program.graph.find_nodes(op="call_function", target=aten.linear.default):
+            require_order(program, "EmbedLast")
+
+    def rewrite(self, program: Program) -> int:
+        fixed = fixed_values(program)
+        count = 0
+        for linear in list(program.graph.find_nodes(op="call_function", target=aten.linear.default)):
+            if linear in fixed or len(linear.args) < 3 or not fixed.issuperset(linear.args[1:]):
+                continue
+            stream, position = _positioned(linear, fixed)
+            if not (updates := _updates(stream)):
+                continue
+            if (found := _move(program, linear, position, updates, fixed)) is not None:
+                self.refuse(program, found)
+                continue
+            for dead in dict.fromkeys((updates[0], stream, linear)):
+                program.graph.erase_node(dead)
+            count += 1
+        return count
+
+
+def _only_reader(node: fx.Node) -> fx.Node | None:
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def _positioned(linear: fx.Node, fixed: set[fx.Node]) -> tuple[fx.Node, fx.Node | None]:
+    """The stream as it begins, and the position in it, if one is added."""
+    reader = _only_reader(linear)
+    if reader is not None and reader.target is aten.add.Tensor and not reader.kwargs:
+        others = [argument for argument in reader.args if argument is not linear]
+        if len(others) == 1 and isinstance(others[0], fx.Node) and others[0] in fixed:
+            return reader, others[0]
+    return linear, None
+
+
+def _updates(stream: fx.Node) -> list[fx.Node]:
+    """The calls that add to the stream, one after the other, each the only reader of the one before."""
+    found: list[fx.Node] = []
+    node: fx.Node | None = stream
+    while node is not None and (reader := _only_reader(node)) is not None:
+        adds = reader.target in (aten.addcmul.default, aten.add.Tensor) and not reader.kwargs
+        if not adds or reader.args[0] is not node or node in reader.args[1:]:
+            break
+        found.append(reader)
+        node = reader
+    return found
+
+
+def _move(
+    program: Program, linear: fx.Node, position: fx.Node | None, updates: list[fx.Node], fixed: set[fx.Node]
+) -> NoMatch | None:
+    """Move one embedding; where it cannot be, say why and leave the graph as it is."""
+    given, embedded = linear.args[0], value_of(linear)
+    tokens = tensor_of(given)
+    if len({_form(node) for node in (linear, *updates)}) != 1:
+        return NoMatch(f"what is added to {linear.name} has another precision or shape", linear.name)
+    sizes = list(embedded.shape[1:])
+    if tokens is None or tokens.ndim != 3 or not all(isinstance(size, int) for size in sizes):
+        return NoMatch(f"{linear.name} is not of [batch, tokens, channels] of a known number", linear.name)
+    weight, bias = linear.args[1:3]
+    first, last = updates[0], updates[-1]
+    added = [] if position is None else [_insert_fixed(program, fixed, aten.add.Tensor, position, bias)]
+    start: Any = added[0] if added else bias
+    begun = insert_before(first, first.target, start, *first.args[1:])  # type: ignore[arg-type]
+    if _form(begun) != _form(linear):
+        for new in (begun, *added):
+            program.graph.erase_node(new)
+        return NoMatch(f"without {linear.name}, {first.name} has another form", linear.name)
+    replace_uses(first, begun)
+    end = begun if last is first else last
+    readers, behind = list(end.users), end.next
+    total = insert_before(behind, aten.flatten.using_ints, end, 0, 1, like=last)
+    rows = insert_before(behind, aten.flatten.using_ints, given, 0, 1, like=linear)
+    matrix = _insert_fixed(program, fixed, aten.transpose.int, weight, 0, 1)
+    product = insert_before(behind, aten.addmm.default, total, rows, matrix, like=linear)
+    stream = insert_before(behind, aten.view.default, product, [-1, *sizes], like=last)
+    for reader in readers:
+        redirect(reader, end, stream)
+    return None
+
+
+def _insert_fixed(program: Program, fixed: set[fx.Node], target: Callable[..., Any], *args: Any) -> fx.Node:
+    """Add a call behind all others that depend on the conditioning alone."""
+    border = next(node for node in program.calls() if node not in fixed)
+    for source in args:
+        if isinstance(source, fx.Node) and source.op == "get_attr" and not source < border:
+            border.prepend(source)
+    fixed.add(new := insert_before(border, target, *args))
+    return new
+
+
+def _form(node: fx.Node) -> tuple[str, ...]:
+    """Precision, sizes and strides, as text: comparing symbolic sizes would add guards to the capture."""
+    value = value_of(node)
+    return (str(value.dtype), *map(str, value.shape), *map(str, value.stride()))
