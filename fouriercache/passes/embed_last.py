@@ -11,7 +11,7 @@ from torch import fx
 
 from fouriercache.passes.base import Pass
 from fouriercache.passes.edit import insert_before, redirect, replace_uses
-from fouriercache.passes.hoist_conditioning import fixed_values, require_order
+from fouriercache.passes.hoist_conditioning import fixed_values
 from fouriercache.program import NoMatch, Program, tensor_of, value_of
 
 aten = torch.ops.aten
@@ -35,26 +35,22 @@ class EmbedLast(Pass):
     After::
 
         main(%0: f32[2,16,3] x, %1: f32[2,16,8] slot_0_0 (slot), %2: f32[2,1,8] gate)
-          %3: f32[1,16,8] = add.Tensor(@position, @bias)
-          %4: f32[3,8] = transpose.int(@weight, 0, 1)
-          %5: f32[2,16,8] = addcmul.default(%3, %2, %1)
+          %3: f32[3,8] = transpose.int(@weight, 0, 1)
+          %4: f32[1,16,8] = add.Tensor(@position, @bias)
+          %5: f32[2,16,8] = addcmul.default(%4, %2, %1)
           %6: f32[32,8] = flatten.using_ints(%5, 0, 1)
           %7: f32[32,3] = flatten.using_ints(%0, 0, 1)
-          %8: f32[32,8] = addmm.default(%6, %7, %4)
+          %8: f32[32,8] = addmm.default(%6, %7, %3)
           %9: f32[2,16,8] = view.default(%8, [-1, 16, 8])
           return [%9]
 
-    Requires: `HoistConditioning`.
+    Requires: nothing.
     Keeps: 1. an embedding without a bias, or to which nothing is added but what depends on the conditioning alone.
            2. one that something else reads as well.
            3. tokens whose number is dynamic.
            4. updates in another precision than the embedding, or that do not reach every token.
     Error: rounding; the sum is taken in another order.
     """
-
-    def requires(self, program: Program) -> None:
-        if program.graph.find_nodes(op="call_function", target=aten.linear.default):
-            require_order(program, "EmbedLast")
 
     def rewrite(self, program: Program) -> int:
         fixed = fixed_values(program)
@@ -65,7 +61,7 @@ class EmbedLast(Pass):
             stream, position = _positioned(linear, fixed)
             if not (updates := _updates(stream)):
                 continue
-            if (found := _move(program, linear, position, updates, fixed)) is not None:
+            if (found := _move(linear, position, updates)) is not None:
                 self.refuse(program, found)
                 continue
             for dead in dict.fromkeys((updates[0], stream, linear)):
@@ -101,9 +97,7 @@ def _updates(stream: fx.Node) -> list[fx.Node]:
     return found
 
 
-def _move(
-    program: Program, linear: fx.Node, position: fx.Node | None, updates: list[fx.Node], fixed: set[fx.Node]
-) -> NoMatch | None:
+def _move(linear: fx.Node, position: fx.Node | None, updates: list[fx.Node]) -> NoMatch | None:
     """Move one embedding; where it cannot be, say why and leave the graph as it is."""
     given, embedded = linear.args[0], value_of(linear)
     tokens = tensor_of(given)
@@ -114,34 +108,37 @@ def _move(
         return NoMatch(f"{linear.name} is not of [batch, tokens, channels] of a known number", linear.name)
     weight, bias = linear.args[1:3]
     first, last = updates[0], updates[-1]
-    added = [] if position is None else [_insert_fixed(program, fixed, aten.add.Tensor, position, bias)]
+    added = [] if position is None else [_insert_fixed(linear, aten.add.Tensor, position, bias)]
     start: Any = added[0] if added else bias
     begun = insert_before(first, first.target, start, *first.args[1:])  # type: ignore[arg-type]
     if _form(begun) != _form(linear):
         for new in (begun, *added):
-            program.graph.erase_node(new)
+            new.graph.erase_node(new)
         return NoMatch(f"without {linear.name}, {first.name} has another form", linear.name)
     replace_uses(first, begun)
     end = begun if last is first else last
     readers, behind = list(end.users), end.next
-    total = insert_before(behind, aten.flatten.using_ints, end, 0, 1, like=last)
+    total = insert_before(behind, aten.flatten.using_ints, end, 0, 1, like=linear)
     rows = insert_before(behind, aten.flatten.using_ints, given, 0, 1, like=linear)
-    matrix = _insert_fixed(program, fixed, aten.transpose.int, weight, 0, 1)
+    matrix = _insert_fixed(linear, aten.transpose.int, weight, 0, 1)
     product = insert_before(behind, aten.addmm.default, total, rows, matrix, like=linear)
-    stream = insert_before(behind, aten.view.default, product, [-1, *sizes], like=last)
+    stream = insert_before(behind, aten.view.default, product, [-1, *sizes], like=linear)
     for reader in readers:
         redirect(reader, end, stream)
     return None
 
 
-def _insert_fixed(program: Program, fixed: set[fx.Node], target: Callable[..., Any], *args: Any) -> fx.Node:
-    """Add a call behind all others that depend on the conditioning alone."""
-    border = next(node for node in program.calls() if node not in fixed)
-    for source in args:
-        if isinstance(source, fx.Node) and source.op == "get_attr" and not source < border:
-            border.prepend(source)
-    fixed.add(new := insert_before(border, target, *args))
-    return new
+def _insert_fixed(linear: fx.Node, target: Callable[..., Any], *args: Any) -> fx.Node:
+    """Add a call right behind what it is made of, in front of all others if that is weights and inputs."""
+    sources = [argument for argument in args if isinstance(argument, fx.Node)]
+    calls = [source for source in sources if source.op == "call_function"]
+    anchor = max(calls).next if calls else next(node for node in linear.graph.nodes if node.op == "call_function")
+    while anchor in sources:
+        anchor = anchor.next
+    for source in sources:
+        if source.op == "get_attr" and not source < anchor:
+            anchor.prepend(source)
+    return insert_before(anchor, target, *args, like=linear)
 
 
 def _form(node: fx.Node) -> tuple[str, ...]:

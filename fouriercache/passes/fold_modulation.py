@@ -14,6 +14,8 @@ from fouriercache.passes.hoist_conditioning import fixed_values
 from fouriercache.program import NoMatch, Program, tensor_of
 
 aten = torch.ops.aten
+_TOKENS = 8
+"""The least number of tokens for each output."""
 
 
 @dataclass(frozen=True)
@@ -35,27 +37,28 @@ class FoldModulation(Pass):
 
     Before::
 
-        main(%0: f32[2,16,8] x, %1: f32[2,1,8] scale, %2: f32[2,1,8] shift)
-          %3: f32[2,16,8] = mul.Tensor(%0, %1)
-          %4: f32[2,16,8] = add.Tensor(%3, %2)
-          %5: f32[2,16,3] = linear.default(%4, @weight, @bias)
+        main(%0: f32[2,24,8] x, %1: f32[2,1,8] scale, %2: f32[2,1,8] shift)
+          %3: f32[2,24,8] = mul.Tensor(%0, %1)
+          %4: f32[2,24,8] = add.Tensor(%3, %2)
+          %5: f32[2,24,3] = linear.default(%4, @weight, @bias)
           return [%5]
 
     After::
 
-        main(%0: f32[2,16,8] x, %1: f32[2,1,8] scale, %2: f32[2,1,8] shift)
+        main(%0: f32[2,24,8] x, %1: f32[2,1,8] scale, %2: f32[2,1,8] shift)
           %3: f32[2,3,8] = mul.Tensor(%1, @weight)
           %4: f32[2,8,3] = transpose.int(%3, 1, 2)
           %5: f32[2,1,3] = linear.default(%2, @weight, @bias)
-          %6: f32[2,16,3] = baddbmm.default(%5, %0, %4)
+          %6: f32[2,24,3] = baddbmm.default(%5, %0, %4)
           return [%6]
 
     Requires: nothing.
     Keeps: 1. a shift or scale that depends on the latents or the cache.
-           2. one that is not the same for all tokens of a sample, or for which there are fewer tokens than outputs: the
-              weight would be the larger one to change.
-           3. what something else reads as well.
-           4. a stream in another precision than its shift, scale or weight.
+           2. one that is not the same for all tokens of a sample.
+           3. a layer that has an output for less than eight tokens, or a dynamic number of tokens: its weight is no
+              small thing to change and to keep for every step and sample.
+           4. what something else reads as well.
+           5. a stream in another precision than its shift, scale or weight.
     Error: the rounding of one product and one sum, taken of the weight in place of the stream.
     """
 
@@ -93,8 +96,8 @@ def _match(linear: fx.Node, fixed: Container[fx.Node]) -> _Modulated | NoMatch |
     batch, count, width = _shape(tokens) if len(_shape(tokens)) == 3 else ("", "", "")
     if any(_shape(value) != [batch, "1", width] for value in modulations):
         return NoMatch(f"shift and scale of {added.name} are not one row for each sample", linear.name)
-    if count.isdecimal() and int(count) < int(_shape(weight)[0]):
-        return NoMatch(f"{linear.name} has more outputs than there are tokens", linear.name)
+    if not count.isdecimal() or int(count) < _TOKENS * int(_shape(weight)[0]):
+        return NoMatch(f"the outputs of {linear.name} are many, beside the tokens", linear.name)
     return _Modulated(stream, scale, shift, (added, product))
 
 

@@ -9,11 +9,11 @@ from fouriercache.passes.fold_modulation import FoldModulation
 from fouriercache.testing import check_pass, trace
 
 generator = torch.Generator().manual_seed(0)
-X = torch.randn(2, 16, 8, generator=generator)
+X = torch.randn(2, 24, 8, generator=generator)
 SCALE, SHIFT = torch.randn(2, 2, 1, 8, generator=generator)
 INPUTS = X, SCALE, SHIFT
 weight = nn.Parameter(torch.randn(3, 8, generator=generator))
-wide = nn.Parameter(torch.randn(17, 8, generator=generator))
+wide = nn.Parameter(torch.randn(4, 8, generator=generator))
 bias = nn.Parameter(torch.randn(3, generator=generator))
 
 RTOL = 16 * 2**-23  # sums of 8 float32 products, rounded in another order
@@ -49,9 +49,9 @@ def test_operands_in_the_other_order_and_no_bias():
         (lambda x, scale, shift: linear(x * scale.half() + shift, weight, bias), "differ in precision"),
         (lambda x, scale, shift: linear(x * scale[..., :1] + shift, weight, bias), "one row for each sample"),
         (lambda x, scale, shift: linear(x * scale[:1] + shift, weight, bias), "one row for each sample"),
-        (lambda x, scale, shift: linear(x * scale.expand(2, 16, 8) + shift, weight, bias), "one row for each sample"),
+        (lambda x, scale, shift: linear(x * scale.expand(2, 24, 8) + shift, weight, bias), "one row for each sample"),
         (lambda x, scale, shift: linear((x * scale + shift)[0] * scale[0] + shift[0], weight), "one row for each"),
-        (lambda x, scale, shift: linear(x * scale + shift, wide), "more outputs than there are tokens"),
+        (lambda x, scale, shift: linear(x * scale + shift, wide), "are many, beside the tokens"),
     ],
 )
 def test_keeps_what_is_not_modulated_by_what_is_fixed(fn, reason):
