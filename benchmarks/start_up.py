@@ -36,8 +36,8 @@ STARTS = ("cold, nothing kept", "cold, kept on disk", "from disk")
 LONGEST = {"cold, nothing kept": 20.0, "cold, kept on disk": 20.0, "from disk": 3.0}
 """Seconds that `optimize` may take on an idle machine.
 
-What is held to them is the lesser of two numbers, neither of which is ever below that: seconds by the clock, which
-other work lengthens, and seconds of one core, in which two cores at work count twice.
+What is held to them is the lesser of two numbers: seconds by the clock, which other work lengthens, and seconds of one
+core, in which two cores at work count twice and waiting for a disk does not count. Both stand in the table.
 """
 LARGEST_OVERHEAD = 0.02
 """Memory of an optimised model over the original's weights, caches not counted."""

@@ -44,7 +44,7 @@ def assemble(traced: Traced, call: Call, samples: Sequence[int], timestep: int) 
     """
     exported = traced.exported
     graph, output, values = _read_weights(exported)
-    if not any(isinstance(entry, tuple) and str(entry[0]).startswith("autocast ") for entry in call.key):
+    if not call.autocast:
         _inline_without_autocast(graph, exported.graph_module)
     attributes: dict[str, Any] = {}
     sources: dict[str, str] = {}

@@ -41,7 +41,7 @@ class Call:
     tensors: tuple[Tensor, ...]
     paths: tuple[str, ...]
     key: tuple[Any, ...]
-    autocast: tuple[tuple[str, torch.dtype], ...] = ()
+    autocast: tuple[tuple[str, torch.dtype], ...]
 
     @cached_property
     def form(self) -> tuple[object, ...]:
@@ -156,7 +156,7 @@ def apart(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _autocast_of(tensors: Sequence[Tensor]) -> tuple[tuple[str, torch.dtype], ...]:
-    """A capture bakes the casts of torch.autocast in."""
+    """The devices on which torch.autocast is on, and to what it casts: a capture bakes the casts in."""
     devices = sorted({tensor.device.type for tensor in tensors} - {"meta"})
     return tuple((f"autocast {d}", torch.get_autocast_dtype(d)) for d in devices if torch.is_autocast_enabled(d))
 

@@ -46,12 +46,12 @@ def test_finds_the_timestep_by_its_name_or_the_end_of_it(inputs, found):
 
 def test_takes_an_input_of_a_further_results_shape_for_a_sample():
     sound, mask = torch.randn(2, 9, 3), torch.ones(2, 9, 3, dtype=torch.bool)
-    call = Call((NOISE, mask, sound, TEXT), ("hidden_states", "mask", "sound", "text"), ())
+    call = Call((NOISE, mask, sound, TEXT), ("hidden_states", "mask", "sound", "text"), (), ())
     assert find_samples(call, (0,), [NOISE, sound]) == {0, 2}
     assert find_samples(call, (0,), [NOISE]) == {0}
     assert find_samples(call, (0,), [NOISE, torch.randn(2, 1, 1)]) == {0}
 
 
 def test_takes_none_of_two_inputs_of_one_shape_for_a_sample():
-    call = Call((NOISE, TEXT, TEXT), ("hidden_states", "text", "negative"), ())
+    call = Call((NOISE, TEXT, TEXT), ("hidden_states", "text", "negative"), (), ())
     assert find_samples(call, (0,), [NOISE, TEXT]) == {0}

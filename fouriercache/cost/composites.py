@@ -14,7 +14,6 @@ from fouriercache.program import tensor_of
 
 aten = torch.ops.aten
 
-
 _SCATTERS = {aten.slice_scatter.default, aten.select_scatter.default}
 _PARTS = {aten.slice.Tensor, aten.select.int}
 _WRITES = {aten.copy.default, aten.fill.Scalar, aten.fill.Tensor}

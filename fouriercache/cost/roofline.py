@@ -87,17 +87,15 @@ class _Memory:
     """Where operands lie while a program runs again and again.
 
     Args:
-        between: bytes that are touched from a run's beginning to that of the next.
+        period: bytes that are touched from a run's beginning to that of the next.
     """
 
-    def __init__(self, program: Program, device: Device, size: Size, between: int) -> None:
+    def __init__(self, program: Program, device: Device, size: Size, period: int) -> None:
         self._device, self._size = device, size
         self._is_flat = not device.caches and device.products is None  # all comes from one place
         self._owner = {} if self._is_flat else owners(program, size)
-        self._touched = between
-        self._last: dict[
-            fx.Node, int
-        ] = {}  # all that is there before the program begins was last used in the run before
+        self._period, self._touched = period, 0
+        self._last: dict[fx.Node, int] = {}
 
     def use(self, node: fx.Node, cost: CallCost) -> float:
         """Seconds that the traffic of the next call takes."""
@@ -110,7 +108,8 @@ class _Memory:
             if place == 0 and node.target in GATHERS:
                 continue  # of a table it reads what it returns
             read = min(bytes_of_node(source, self._size), rest)
-            since = self._touched - self._last.get(owner, 0)
+            # what is there before the program begins was last used in the run before
+            since = self._touched - self._last[owner] if owner in self._last else self._period
             seconds += read / self._device.bandwidth_for(max(touched, since), cost.kind)
             rest -= read
         self._touched += touched

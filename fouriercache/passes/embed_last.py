@@ -12,6 +12,7 @@ from torch import fx
 from fouriercache.passes.base import Pass
 from fouriercache.passes.edit import insert_before, redirect, replace_uses
 from fouriercache.passes.hoist_conditioning import fixed_values
+from fouriercache.passes.match import CASTS, descendants
 from fouriercache.program import NoMatch, Program, tensor_of, value_of
 
 aten = torch.ops.aten
@@ -45,21 +46,25 @@ class EmbedLast(Pass):
           return [%9]
 
     Requires: nothing.
-    Keeps: 1. an embedding without a bias, or to which nothing is added but what depends on the conditioning alone.
+    Keeps: 1. an embedding without a bias, one of what is kept, or one to which nothing is added that is.
            2. one that something else reads as well.
            3. tokens whose number is dynamic.
-           4. updates in another precision than the embedding, or that do not reach every token.
+           4. updates in another precision than the embedding, as those of half precision are summed in float32.
+           5. a first update that does not reach every token.
     Error: rounding; the sum is taken in another order.
     """
 
     def rewrite(self, program: Program) -> int:
-        fixed = fixed_values(program)
+        fixed, kept = fixed_values(program), descendants(program.inputs_of("slot", "state"))
         count = 0
         for linear in list(program.graph.find_nodes(op="call_function", target=aten.linear.default)):
-            if linear in fixed or len(linear.args) < 3 or not fixed.issuperset(linear.args[1:]):
+            if linear in fixed or linear in kept or len(linear.args) < 3 or not fixed.issuperset(linear.args[1:]):
                 continue
             stream, position = _positioned(linear, fixed)
-            if not (updates := _updates(stream)):
+            updates = _updates(stream)
+            if kept.isdisjoint(updates):
+                if (reader := _only_reader(stream)) is not None and reader.target in CASTS:
+                    self.refuse(program, NoMatch("what is added is summed in another precision", linear.name))
                 continue
             if (found := _move(linear, position, updates)) is not None:
                 self.refuse(program, found)
@@ -98,23 +103,21 @@ def _updates(stream: fx.Node) -> list[fx.Node]:
 
 
 def _move(linear: fx.Node, position: fx.Node | None, updates: list[fx.Node]) -> NoMatch | None:
-    """Move one embedding; where it cannot be, say why and leave the graph as it is."""
-    given, embedded = linear.args[0], value_of(linear)
-    tokens = tensor_of(given)
+    """Move one embedding; where it cannot be, say why."""
+    given, tokens = linear.args[0], tensor_of(linear.args[0])
     if len({_form(node) for node in (linear, *updates)}) != 1:
-        return NoMatch(f"what is added to {linear.name} has another precision or shape", linear.name)
-    sizes = list(embedded.shape[1:])
+        return NoMatch("what is added has another precision or shape", linear.name)
+    sizes = list(value_of(linear).shape[1:])
     if tokens is None or tokens.ndim != 3 or not all(isinstance(size, int) for size in sizes):
-        return NoMatch(f"{linear.name} is not of [batch, tokens, channels] of a known number", linear.name)
-    weight, bias = linear.args[1:3]
-    first, last = updates[0], updates[-1]
+        return NoMatch("the stream is not [batch, tokens, channels] of a known number", linear.name)
+    (weight, bias), first, last = linear.args[1:3], updates[0], updates[-1]
     added = [] if position is None else [_insert_fixed(linear, aten.add.Tensor, position, bias)]
     start: Any = added[0] if added else bias
     begun = insert_before(first, first.target, start, *first.args[1:])  # type: ignore[arg-type]
     if _form(begun) != _form(linear):
         for new in (begun, *added):
             new.graph.erase_node(new)
-        return NoMatch(f"without {linear.name}, {first.name} has another form", linear.name)
+        return NoMatch("the first update does not reach every token", linear.name)
     replace_uses(first, begun)
     end = begun if last is first else last
     readers, behind = list(end.users), end.next

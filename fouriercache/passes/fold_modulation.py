@@ -14,8 +14,8 @@ from fouriercache.passes.hoist_conditioning import fixed_values
 from fouriercache.program import NoMatch, Program, tensor_of
 
 aten = torch.ops.aten
-_TOKENS = 8
-"""The least number of tokens for each output."""
+_TOKENS_PER_OUTPUT = 8
+"""The least number of tokens for each output: what is kept for a step is a share of a feature, at most an eighth."""
 
 
 @dataclass(frozen=True)
@@ -87,17 +87,18 @@ def _match(linear: fx.Node, fixed: Container[fx.Node]) -> _Modulated | NoMatch |
         return None
     stream, scale = parts
     if len(added.users) != 1 or len(product.users) != 1:
-        return NoMatch(f"what {linear.name} reads is read elsewhere, too", linear.name)
-    values = [tensor_of(node) for node in (stream, scale, shift, linear.args[1])]
-    assert all(value is not None for value in values)
-    if len({value.dtype for value in values}) != 1:  # type: ignore[union-attr]
-        return NoMatch(f"{added.name} and what it is made of differ in precision", linear.name)
-    tokens, *modulations, weight = values
-    batch, count, width = _shape(tokens) if len(_shape(tokens)) == 3 else ("", "", "")
-    if any(_shape(value) != [batch, "1", width] for value in modulations):
-        return NoMatch(f"shift and scale of {added.name} are not one row for each sample", linear.name)
-    if not count.isdecimal() or int(count) < _TOKENS * int(_shape(weight)[0]):
-        return NoMatch(f"the outputs of {linear.name} are many, beside the tokens", linear.name)
+        return NoMatch("what is modulated is read elsewhere, too", linear.name)
+    tokens, *rest = (tensor_of(node) for node in (stream, scale, shift, linear.args[1]))
+    if tokens is None or any(value is None or value.dtype != tokens.dtype for value in rest):
+        return NoMatch("shift, scale and weight are no tensors of the stream's precision", linear.name)
+    *modulations, weight = map(_shape, rest)
+    batch, count, width = _shape(tokens) if tokens.ndim == 3 else ("", "", "")
+    if any(sizes != [batch, "1", width] for sizes in modulations) or len(weight) != 2:
+        return NoMatch("shift and scale are not one row for each sample", linear.name)
+    if not count.isdecimal():
+        return NoMatch("the number of tokens is dynamic", linear.name)
+    if int(count) < _TOKENS_PER_OUTPUT * int(weight[0]):
+        return NoMatch("the outputs are many, beside the tokens", linear.name)
     return _Modulated(stream, scale, shift, (added, product))
 
 

@@ -84,10 +84,11 @@ def _mode_pipeline(mode: Mode, refreshed: tuple[int, ...] = ()) -> Pipeline:
             NarrowLinear(),  # once the branches are gone, only the gates of a modulation are read
             RemoveDead(),
             # not where all is computed: such a step is the model's own to the bit
-            *([] if mode == "compute" else [ProjectPatches(), FoldModulation()]),  # before FuseUpdate, which wants a
-            # stream's layout, and before HoistConditioning, which hoists what is folded
+            # before FuseUpdate, which wants a stream's layout, and HoistConditioning, which hoists what is folded
+            *([] if mode == "compute" else [ProjectPatches(), FoldModulation()]),
             HoistConditioning(),  # before FuseUpdate: it stacks the gates ahead of the blocks
-            *([MergeDuplicates()] if mode == "compute" else [FuseUpdate(), EmbedLast()]),
+            MergeDuplicates() if mode == "compute" else FuseUpdate(),
+            *([EmbedLast()] if mode == "reuse" else []),  # after FuseUpdate, which adds the updates to the stream
             LowerTokens(),  # after FuseUpdate, which is written for the custom nodes
             LowerTransforms(),  # after FuseUpdate, which moves them
         )

@@ -15,6 +15,7 @@ from fouriercache.passes.remove_dead import RemoveDead
 from fouriercache.program import Input, Output, Program, Role, tensor_of
 
 aten = torch.ops.aten
+_VIEWS = {aten.slice.Tensor, aten.flatten.using_ints, aten.transpose.int}
 
 
 def split(program: Program, moving: tuple[Role, ...]) -> tuple[Program, Program]:
@@ -54,11 +55,11 @@ def _needed(program: Program, results: Iterable[fx.Node], stops: Mapping[fx.Node
 
 
 def _weight_only(program: Program) -> set[fx.Node]:
-    """The calls that show a part of a weight: cheap, and stale if kept."""
+    """The calls that show a weight otherwise: cheap, stale if kept, and a constant where they are exported."""
     found: set[fx.Node] = set()
     for node in program.calls():
         sources = node.all_input_nodes
-        if node.target is aten.slice.Tensor and all(s.op == "get_attr" or s in found for s in sources):
+        if node.target in _VIEWS and all(s.op == "get_attr" or s in found for s in sources):
             found.add(node)
     return found
 

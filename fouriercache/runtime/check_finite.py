@@ -27,4 +27,5 @@ def check_finite(results: Sequence[Tensor], sample: Tensor, plan: Plan) -> None:
 
 def _is_finite(tensor: Tensor) -> bool:
     """Whether all numbers are. A sum that is finite has no NaN or inf among its terms, and is one pass over them."""
-    return isfinite(float(tensor.detach().sum())) or bool(torch.isfinite(tensor).all())
+    wide = torch.float32 if tensor.itemsize < 4 else tensor.dtype  # float16 ends at 65504
+    return isfinite(float(tensor.detach().sum(dtype=wide))) or bool(torch.isfinite(tensor).all())

@@ -163,6 +163,7 @@ class _Estimate:
         for mode in self._steps.modes:
             mine = Counter(step for step in served or () if step[0][0] == mode) or Counter([((mode, ()), ())])
             work = _mean([(self._step_work(self._part(key), numbers), n) for (key, numbers), n in mine.items()])
+            work += Work(seconds=self._device.step)
             peak = max(self._peak(program) for key, _ in mine for program in _programs(self._part(key)))
             modes[mode] = _step(work, weights + cache + hoisted + peak)
         if self._steps.probe is not None:
@@ -217,7 +218,7 @@ class _Estimate:
         return context + self._timed_work(parts).times(count)
 
     def _step_work(self, parts: StepPrograms, numbers: tuple[int, ...]) -> Work:
-        own = Work(seconds=self._device.step) + self._moving_work(parts, numbers)
+        own = self._moving_work(parts, numbers)
         return own if self._prepared else own + self._timed_work(parts)
 
     def _model_work(self) -> Work:

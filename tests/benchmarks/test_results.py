@@ -91,4 +91,5 @@ def test_loops_of_one_method_give_one_result_whoever_caches(found: tuple[dict[st
     hooks = "diffusers TaylorSeer, order 1, attention + ff"
     assert errors["fouriercache eager, branch, TaylorSeer order 1"] == close(errors[hooks], rel=1e-3)
     given = len(written["settings"]["given computed steps"])
-    assert {n for name, n in computed.items() if "fouriercache" in name or name == hooks} == {given}
+    ours = {n for name, n in computed.items() if "fouriercache" in name and "attention" not in name}
+    assert {*ours, computed[hooks]} == {given}

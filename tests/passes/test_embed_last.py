@@ -68,12 +68,15 @@ def test_a_position_that_depends_on_the_conditioning_is_added_behind_it():
         (lambda x, slot: linear(x, weight) + slot, None),
         (lambda x, slot: slot + linear(x, weight, bias), None),  # a product with the slot in front is no update
         (lambda x, slot: linear(x, weight, bias) + position, None),
+        (lambda x, slot: linear(x, weight, bias) + x.mean() + x.sum(), None),  # nothing of what is kept is added
+        (lambda x, slot: linear(slot[..., :3], weight, bias) + slot, None),  # a layer behind the first update
+        (lambda x, slot: linear(x, weight, bias).double() + slot, "summed in another precision"),
         (lambda x, slot: torch.add(linear(x, weight, bias), slot, alpha=2), None),
         (lambda x, slot: linear(x, weight, bias) + slot.double(), "another precision"),
-        (lambda x, slot: linear(x, weight, bias) + slot[:, :1], "has another form"),
-        (lambda x, slot: linear(x, weight, bias) + position + slot[:1], "has another form"),
-        (lambda x, slot: (linear(x[0], weight, bias) + slot[0]).exp(), "is not of [batch, tokens, channels]"),
-        (lambda x, slot: linear(x.transpose(0, 1), weight, bias) + slot.transpose(0, 1), "has another form"),
+        (lambda x, slot: linear(x, weight, bias) + slot[:, :1], "does not reach every token"),
+        (lambda x, slot: linear(x, weight, bias) + position + slot[:1], "does not reach every token"),
+        (lambda x, slot: (linear(x[0], weight, bias) + slot[0]).exp(), "not [batch, tokens, channels]"),
+        (lambda x, slot: linear(x.transpose(0, 1), weight, bias) + slot.transpose(0, 1), "does not reach every token"),
     ],
 )
 def test_keeps_what_is_no_embedding_with_updates(fn, reason):

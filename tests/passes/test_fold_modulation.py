@@ -44,14 +44,18 @@ def test_operands_in_the_other_order_and_no_bias():
         (lambda x, scale, shift: linear(x * 2 + shift, weight, bias), None),
         (lambda x, scale, shift: linear(x * x.mean(1, True) + shift, weight, bias), None),
         (lambda x, scale, shift: linear(torch.add(x * scale, shift, alpha=2), weight, bias), None),
-        (lambda x, scale, shift: linear((y := x * scale + shift), weight, bias) + y.sum(), "is read elsewhere"),
-        (lambda x, scale, shift: linear((y := x * scale) + shift, weight, bias) + y.sum(), "is read elsewhere"),
-        (lambda x, scale, shift: linear(x * scale.half() + shift, weight, bias), "differ in precision"),
+        (lambda x, scale, shift: linear((y := x * scale + shift), weight, bias) + y.sum(), "read elsewhere"),
+        (lambda x, scale, shift: linear((y := x * scale) + shift, weight, bias) + y.sum(), "read elsewhere"),
+        (
+            lambda x, scale, shift: linear(x * scale.half() + shift, weight, bias),
+            "no tensors of the stream's precision",
+        ),
         (lambda x, scale, shift: linear(x * scale[..., :1] + shift, weight, bias), "one row for each sample"),
         (lambda x, scale, shift: linear(x * scale[:1] + shift, weight, bias), "one row for each sample"),
         (lambda x, scale, shift: linear(x * scale.expand(2, 24, 8) + shift, weight, bias), "one row for each sample"),
         (lambda x, scale, shift: linear((x * scale + shift)[0] * scale[0] + shift[0], weight), "one row for each"),
         (lambda x, scale, shift: linear(x * scale + shift, wide), "are many, beside the tokens"),
+        (lambda x, scale, shift: linear(x * scale + shift, weight[0]), "one row for each sample"),
     ],
 )
 def test_keeps_what_is_not_modulated_by_what_is_fixed(fn, reason):
@@ -61,3 +65,14 @@ def test_keeps_what_is_not_modulated_by_what_is_fixed(fn, reason):
     found = [why.reason for why in program.refused.get("FoldModulation", [])]
     assert len(found) == (reason is not None)
     assert reason is None or reason in found[0]
+
+
+def test_a_batch_of_one_and_half_precision():
+    one = [value[:1] for value in INPUTS]
+    check_pass(
+        FoldModulation(), trace(lambda x, s, t: linear(x * s + t, weight, bias), *one), one, rewrites=1, rtol=RTOL
+    )
+    half = [value.bfloat16() for value in INPUTS]
+    narrow = weight.detach().bfloat16()
+    program = trace(lambda x, s, t: linear(x * s + t, narrow), *half)
+    check_pass(FoldModulation(), program, half, rewrites=1, rtol=16 * 2**-8)
