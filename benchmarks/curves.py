@@ -37,6 +37,8 @@ def draw_curves(file: Path, what: str, curves: Sequence[Curve], *, is_logarithmi
         if is_logarithmic:
             axes.set_xscale("log", base=2)
             axes.set_yscale("log")
+        else:
+            axes.set_ylim(bottom=0)  # differences look as large as they are
         axes.set_xlabel(varied)
         if number == 0:
             axes.set_ylabel(what)
