@@ -7,6 +7,7 @@ from itertools import combinations, pairwise
 
 import torch
 from common import Inputs, Model
+from diffusers import SeaCacheConfig
 from diffusers.hooks.sea_cache import _apply_sea_filter
 from torch import Tensor
 
@@ -62,7 +63,10 @@ def find_sea_threshold(recorded: Recorded, computed: int) -> float:
     step are always computed. Of the thresholds that do it, the middle one, as a cached trajectory differs a little.
     """
     seen = [
-        [_apply_sea_filter(frame.movedim(0, -1), sigma=timestep / 1000, power_exp=3.0) for frame in frames(latents)]
+        [
+            _apply_sea_filter(frame.movedim(0, -1), sigma=timestep / 1000, power_exp=SeaCacheConfig.power_exp)
+            for frame in frames(latents)
+        ]
         for timestep, latents in zip(recorded.timesteps, recorded.latents, strict=True)
     ]
     changes = [

@@ -48,12 +48,11 @@ def measure_cpu(seconds: float = 0.3) -> Device:
     bandwidths = [touched / max(_addition(touched, seconds) - launch, 1e-9) for touched in _WORKING_SETS]
     caches = tuple(zip(_WORKING_SETS[:-1], bandwidths[:-1], strict=True))
 
+    memory = Device("memory alone", {"float32": 1.0}, bandwidths[-1], caches=caches)
+
     def without_traffic(work: Callable[[], object], numbers: int, given: float = seconds) -> float:
-        touched = 4 * numbers
-        known = dict(caches)
-        rate = next((known[size] for size in sorted(known) if touched <= size), bandwidths[-1])
-        whole = _median(work, given)
-        return max(whole - launch - touched / rate, whole / 10)
+        touched, whole = 4 * numbers, _median(work, given)
+        return max(whole - launch - touched / memory.bandwidth_for(touched), whole / 10)
 
     tokens, weight = torch.randn(512, 1024), torch.randn(1024, 1024)
     peak = 2 * 512 * 1024 * 1024 / without_traffic(lambda: F.linear(tokens, weight), 2 * 512 * 1024 + 1024 * 1024)

@@ -13,7 +13,7 @@ from fouriercache.passes.base import Pass
 from fouriercache.passes.edit import insert_before, redirect, replace_uses
 from fouriercache.passes.hoist_conditioning import fixed_values
 from fouriercache.passes.match import CASTS, descendants
-from fouriercache.program import NoMatch, Program, tensor_of, value_of
+from fouriercache.program import NoMatch, Program, sizes_of, tensor_of, value_of
 
 aten = torch.ops.aten
 
@@ -107,7 +107,7 @@ def _move(linear: fx.Node, position: fx.Node | None, updates: list[fx.Node]) -> 
     given, tokens = linear.args[0], tensor_of(linear.args[0])
     if len({_form(node) for node in (linear, *updates)}) != 1:
         return NoMatch("what is added has another precision or shape", linear.name)
-    sizes = list(value_of(linear).shape[1:])
+    sizes = sizes_of(value_of(linear))[1:]
     if tokens is None or tokens.ndim != 3 or not all(isinstance(size, int) for size in sizes):
         return NoMatch("the stream is not [batch, tokens, channels] of a known number", linear.name)
     (weight, bias), first, last = linear.args[1:3], updates[0], updates[-1]
@@ -147,4 +147,4 @@ def _insert_fixed(linear: fx.Node, target: Callable[..., Any], *args: Any) -> fx
 def _form(node: fx.Node) -> tuple[str, ...]:
     """Precision, sizes and strides, as text: comparing symbolic sizes would add guards to the capture."""
     value = value_of(node)
-    return (str(value.dtype), *map(str, value.shape), *map(str, value.stride()))
+    return (str(value.dtype), *map(str, sizes_of(value)), *map(str, value.stride()))

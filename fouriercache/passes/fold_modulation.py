@@ -11,7 +11,7 @@ from torch import fx
 from fouriercache.passes.base import Pass
 from fouriercache.passes.edit import insert_before, replace_uses
 from fouriercache.passes.hoist_conditioning import fixed_values
-from fouriercache.program import NoMatch, Program, tensor_of
+from fouriercache.program import NoMatch, Program, sizes_of, tensor_of
 
 aten = torch.ops.aten
 _TOKENS_PER_OUTPUT = 8
@@ -88,16 +88,18 @@ def _match(linear: fx.Node, fixed: Container[fx.Node]) -> _Modulated | NoMatch |
     stream, scale = parts
     if len(added.users) != 1 or len(product.users) != 1:
         return NoMatch("what is modulated is read elsewhere, too", linear.name)
-    tokens, *rest = (tensor_of(node) for node in (stream, scale, shift, linear.args[1]))
-    if tokens is None or any(value is None or value.dtype != tokens.dtype for value in rest):
+    found = [tensor_of(node) for node in (stream, scale, shift, linear.args[1])]
+    values = [value for value in found if value is not None]
+    if len(values) < len(found) or len({value.dtype for value in values}) != 1:
         return NoMatch("shift, scale and weight are no tensors of the stream's precision", linear.name)
-    *modulations, weight = map(_shape, rest)
-    batch, count, width = _shape(tokens) if tokens.ndim == 3 else ("", "", "")
-    if any(sizes != [batch, "1", width] for sizes in modulations) or len(weight) != 2:
+    tokens, *modulations, weight = map(sizes_of, values)
+    rows = (tokens[0], 1, tokens[-1]) if len(tokens) == 3 else ()
+    if any(sizes != rows for sizes in modulations) or len(weight) != 2:
         return NoMatch("shift and scale are not one row for each sample", linear.name)
-    if not count.isdecimal():
+    count, outputs = tokens[1], weight[0]
+    if not isinstance(count, int) or not isinstance(outputs, int):
         return NoMatch("the number of tokens is dynamic", linear.name)
-    if int(count) < _TOKENS_PER_OUTPUT * int(weight[0]):
+    if count < _TOKENS_PER_OUTPUT * outputs:
         return NoMatch("the outputs are many, beside the tokens", linear.name)
     return _Modulated(stream, scale, shift, (added, product))
 
@@ -110,11 +112,6 @@ def _parts(node: fx.Node, target: object, fixed: Container[fx.Node]) -> tuple[fx
     if not isinstance(first, fx.Node) or not isinstance(second, fx.Node) or (first in fixed) == (second in fixed):
         return None
     return (second, first) if first in fixed else (first, second)
-
-
-def _shape(value: torch.Tensor | None) -> list[str]:
-    """The sizes, as text: comparing symbolic sizes would add guards to the capture."""
-    return [] if value is None else [str(size) for size in value.shape]
 
 
 def _fold(linear: fx.Node, found: _Modulated) -> None:
