@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import fouriercache as fc
-from tests.tiny import METHOD, TIMESTEPS, denoise, distance, is_same, noise, tiny_dit
+from tests.tiny import TIMESTEPS, denoise, distance, is_same, noise, tiny_dit
 
 ROUNDING = 1e-6
 
@@ -42,17 +42,6 @@ def test_the_residual_blocks_of_a_u_net_are_cached_rightly():
             error = float((have - want).abs().amax() / want.abs().amax())
             assert error < ROUNDING or (not is_equal and error < 1)
         assert fast.session.computed_steps[0] == ((0, 1, 2, 3) if is_equal else (0, 1, 3))
-
-
-def test_a_language_model_has_nothing_to_denoise():
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        vocab_size=32, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, use_cache=False
-    )
-    fast = fc.optimize(LlamaForCausalLM(config).eval(), METHOD)
-    with pytest.raises(fc.CaptureError, match=r"(?s)found no sample input.*input_ids.*denoises"):
-        run(fast, input_ids=torch.ones(2, 4, dtype=torch.int64))
 
 
 def test_blocks_that_share_their_weights_keep_them():

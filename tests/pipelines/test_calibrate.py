@@ -12,7 +12,7 @@ import fouriercache as fc
 from fouriercache.calibration.loop import relative_error
 from fouriercache.calibration.pipelines import sample_with_pipeline
 from fouriercache.errors import CalibrationError
-from tests.pipelines.tiny import dit_pipeline, embeddings, flux_pipeline
+from tests.pipelines.tiny import embeddings, flux_pipeline, short_dit_pipeline
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +33,7 @@ FLUX = {
 @pytest.mark.parametrize(
     ("build", "call"),
     [
-        pytest.param(dit_pipeline, DIT, id="DiT"),
+        pytest.param(short_dit_pipeline, DIT, id="DiT"),
         pytest.param(flux_pipeline, FLUX, id="FLUX", marks=pytest.mark.exhaustive),
     ],
 )
@@ -64,13 +64,13 @@ def test_refuses_what_is_no_pipeline_with_a_transformer():
     with pytest.raises(CalibrationError, match="no diffusers pipeline with a transformer"):
         fc.calibrate(object(), METHOD, num_steps=STEPS, call={})
     with pytest.raises(CalibrationError, match="needs call="):
-        fc.calibrate(dit_pipeline(), METHOD, num_steps=STEPS)
+        fc.calibrate(short_dit_pipeline(), METHOD, num_steps=STEPS)
     with pytest.raises(CalibrationError, match="No seed"):
-        fc.calibrate(dit_pipeline(), METHOD, num_steps=STEPS, call=DIT, seeds=())
+        fc.calibrate(short_dit_pipeline(), METHOD, num_steps=STEPS, call=DIT, seeds=())
 
 
 def test_several_calls_are_one_set():
-    pipe = dit_pipeline()
+    pipe = short_dit_pipeline()
     calls = [DIT, {**DIT, "guidance_scale": 4.0}]
     both = sample_with_pipeline(pipe, calls, (0,), STEPS)(pipe.transformer)
     assert len(both) == 2

@@ -52,9 +52,13 @@ def seeded(build: Callable[..., nn.Module], seed: int = 0, **config: Any) -> Any
         return build(**config).eval().requires_grad_(False)
 
 
-def demo_dit() -> DiTTransformer2DModel:
-    """The demo model with label tables as long as DiTPipeline thinks they are; its own null class stands at 1000."""
+def demo_dit(depth: int | None = None) -> DiTTransformer2DModel:
+    """The demo model with label tables as long as DiTPipeline thinks they are; its own null class stands at 1000.
+
+    With `depth` it has no more than its first blocks.
+    """
     model = copy.deepcopy(load_demo_model())
+    model.transformer_blocks = model.transformer_blocks[:depth]
     for block in model.transformer_blocks:
         embedder = cast(Any, block).norm1.emb.class_embedder
         old = embedder.embedding_table.weight
@@ -65,8 +69,14 @@ def demo_dit() -> DiTTransformer2DModel:
     return model
 
 
-def dit_pipeline() -> DiTPipeline:
-    return DiTPipeline(transformer=demo_dit(), vae=cast(Any, Pixels()), scheduler=cast(Any, load_demo_scheduler()))
+def dit_pipeline(depth: int | None = None) -> DiTPipeline:
+    transformer, scheduler = demo_dit(depth), cast(Any, load_demo_scheduler())
+    return DiTPipeline(transformer=transformer, vae=cast(Any, Pixels()), scheduler=scheduler)
+
+
+def short_dit_pipeline() -> DiTPipeline:
+    """Two blocks of the demo model: what a pipeline asks of a transformer does not depend on how deep that is."""
+    return dit_pipeline(depth=2)
 
 
 def flux_pipeline() -> FluxPipeline:
