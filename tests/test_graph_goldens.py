@@ -12,11 +12,9 @@ from fouriercache.testing.golden import read_golden
 from pytest_fouriercache import GraphGolden
 from tests.golden_cases import BLOCKS, FOLDER, METHODS, compare_with_golden, spec_of
 
-IMAGES = [name for name in METHODS if name != "wan-14b"]  # video has a file of its own: files are run side by side
-
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("name", list(METHODS))
 def test_graphs_are_what_their_golden_says(name: str, graph_golden: GraphGolden):
     compare_with_golden(name, graph_golden)
 

@@ -17,7 +17,7 @@ from fouriercache.passes.pipeline import build_steps
 from fouriercache.program import Program
 from tests.tiny import TIMESTEPS, denoise, tiny_dit
 
-DEPTHS = (1, 2, 5)
+DEPTHS = (1, 2, 4)
 ORDERS = (0, 1, 3)
 FRAME = 6
 """Launches outside the blocks: the patches cut out in two copies, their projection, norm, projection, unpatching."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +13,8 @@ from torch import Tensor, nn
 
 from fouriercache.calls import Binder
 from fouriercache.capture import Capture, capture
+from fouriercache.disk_cache import CaptureCache
+from fouriercache.optimize import CACHE_DIR
 from fouriercache.program import Program
 
 Call = dict[str, Any]
@@ -161,9 +165,10 @@ def build(name: str, depth: int = 2) -> tuple[nn.Module, Call]:
 
 @cache
 def capture_of(name: str, depth: int = 2) -> Capture:
-    """Return the capture itself, for readers alone."""
+    """Return the capture itself, for readers alone; one of the processes that share a run captures it for all."""
     model, call = build(name, depth)
-    return capture(model, call, verify=False)
+    folder = os.environ.get(CACHE_DIR)
+    return capture(model, call, verify=False, cache=CaptureCache(Path(folder)) if folder else None)
 
 
 def captured(name: str, depth: int = 2) -> Program:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +16,23 @@ import fouriercache as fc
 from fouriercache.bundle.folder import read_folder
 from fouriercache.bundle.manifest import Manifest
 from tests.tiny import labels, noise, step_inputs, tiny_dit
+
+
+@pytest.fixture(scope="session", autouse=True)
+def translations_read_once() -> Iterator[None]:
+    """torch reads what translates its calls from onnxscript's sources anew for every graph: a second each."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    read = cache(ONNXRegistry.from_torchlib)
+
+    def copied(**options: Any) -> ONNXRegistry:
+        registry = copy.copy(read(**options))
+        registry.functions = {name: list(found) for name, found in registry.functions.items()}
+        return registry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(copied))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -21,10 +44,15 @@ def stacked() -> fc.OptimizedModule:
 
 @pytest.fixture(scope="session")
 def bundle(stacked: fc.OptimizedModule, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder it is exported to. Read it; write elsewhere."""
-    folder: Path = tmp_path_factory.mktemp("bundles") / "taylor"
-    fc.export(stacked, folder)
-    return folder
+    """The folder it is exported to, for all processes that share a run. Read it; write elsewhere."""
+    run = tmp_path_factory.getbasetemp()
+    shared = (run.parent if "PYTEST_XDIST_WORKER" in os.environ else run) / "taylor"
+    if not shared.exists():
+        made: Path = tmp_path_factory.mktemp("bundles") / "taylor"
+        fc.export(stacked, made)
+        with suppress(OSError):  # another process was faster
+            made.rename(shared)
+    return shared
 
 
 @pytest.fixture(scope="session")
