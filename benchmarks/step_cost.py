@@ -1,7 +1,8 @@
 """What a cached step costs, over a full step of the original module.
 
 Every form of caching takes its turn in every round: one computed step and the three cached steps behind it, as at
-interval 4. Cached steps are timed through the optimised module as a user calls it, with all that its runtime does.
+interval 4. Cached steps are timed through the optimised module as a user calls it, with all that its runtime does; the
+same steps written out by hand, with no runtime at all, take their turns beside them.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from common import (
     Spread,
     build_model,
     read_arguments,
+    relative_error,
     share_weights,
 )
+from hand_written import HandWritten
 from launches import CountCalls
 from results import Check, Column, Result, Row
 
@@ -50,6 +53,7 @@ COLUMNS = (
     Column("prepared", "prepared"),
     Column("cached_ms", "cached step, ms", ".2f"),
     Column("cached_percent", "cached / full, %", ".2f"),
+    Column("hand_percent", "by hand / full, %", ".2f"),
     Column("cached_percent_of_compiled", "cached / compiled full, %", ".2f"),
     Column("computed_percent", "computed / full, %", ".1f"),
     Column("first_cached_ms", "first cached step, ms", ".1f"),
@@ -69,9 +73,10 @@ class Turn:
     """One form of caching, on its way through trajectory after trajectory."""
 
     labels: dict[str, Any]
-    session: Any
+    denoise: Denoiser
     inputs: Inputs
     step: int = 0
+    result: Any = None
     cached: list[list[float]] = field(default_factory=list)
     computed: list[float] = field(default_factory=list)
     first_cached: list[float] = field(default_factory=list)
@@ -80,7 +85,7 @@ class Turn:
         """Do the next step; return its seconds."""
         arguments = self.inputs.call(self.inputs.noise, self.step)
         started = time.perf_counter()
-        self.session(**arguments)
+        self.result = self.denoise(**arguments)
         seconds = time.perf_counter() - started
         self.step = (self.step + 1) % len(self.inputs.timesteps)
         return seconds
@@ -111,33 +116,59 @@ class Turn:
         self.cached.append([self.call() for _ in range(INTERVAL - 1)])
 
 
-def build_turns(model: Model, shape: Shape, backend: str, steps: int) -> list[tuple[Turn, fc.OptimizedModule]]:
-    inputs = Inputs.draw(shape, steps)
+@dataclass(frozen=True)
+class Pair:
+    """An optimised module, and the same steps by hand."""
+
+    mine: Turn
+    hand: Turn
+    fast: fc.OptimizedModule
+
+    def warm_up(self) -> tuple[int, float]:
+        """Return the launches of one cached call, and how far its result is from the one by hand."""
+        launches = self.mine.warm_up()
+        self.hand.warm_up()
+        return launches, relative_error(self.mine.result.sample, self.hand.result)
+
+    def take(self, *, hand_first: bool) -> None:
+        """One turn each."""
+        for turn in (self.hand, self.mine) if hand_first else (self.mine, self.hand):
+            turn.take()
+
+
+def build_pairs(model: Model, shape: Shape, backend: str, steps: int) -> list[Pair]:
+    inputs, computed = Inputs.draw(shape, steps), computed_steps(steps)
+    compile_step = torch.compile if backend == "inductor" else None
     found = []
     for site, (name, method) in product(("stack", "branch"), METHODS.items()):
-        chosen = method(site=site, schedule=fc.Table(computed_steps(steps)))
+        chosen = method(site=site, schedule=fc.Table(computed))
         fast = fc.optimize(model, chosen, num_steps=steps, backend=backend, example_inputs=inputs.call(inputs.noise, 0))
         for prepared in (False, True):
             session = fast.new_session()
             if prepared:
                 session.prepare(inputs.timesteps)
             labels = {"backend": backend, "site": site, "method": name, "prepared": prepared}
-            found.append((Turn(labels, session, inputs), fast))
+            own = share_weights(model)
+            hand = HandWritten(
+                own, inputs, computed, site, chosen.predictor, is_prepared=prepared, compile_step=compile_step
+            )
+            found.append(Pair(Turn(labels, session, inputs), Turn(labels, hand, inputs), fast))
     return found
 
 
-def describe(turn: Turn, fast: fc.OptimizedModule, full: list[float], compiled: list[float], launches: int) -> Row:
-    per_round = [sum(cached) / len(cached) for cached in turn.cached]
+def describe(pair: Pair, full: list[float], compiled: list[float], launches: int) -> Row:
+    turn, report = pair.mine, pair.fast.report
+    per_round, by_hand = ([sum(cached) / len(cached) for cached in mine.cached] for mine in (turn, pair.hand))
 
     def over(values: list[float], reference: list[float]) -> dict[str, float]:
         return Spread.of([v / r for v, r in zip(values, reference, strict=True)]).times(100).as_dict()
 
-    report = fast.report
     cost = (report.moving if turn.labels["prepared"] else report.modes)["reuse"]
     return {
         **turn.labels,
         "cached_ms": Spread.of(per_round).times(1e3).as_dict(),
         "cached_percent": over(per_round, full),
+        "hand_percent": over(by_hand, full),
         "cached_percent_of_compiled": over(per_round, compiled) if compiled else None,
         "computed_percent": over(turn.computed, full),
         "first_cached_ms": Spread.of(turn.first_cached).times(1e3).as_dict(),
@@ -160,7 +191,8 @@ def main() -> None:
         "quartiles over the rounds. With `prepare`, what depends on timestep and class alone has been computed for "
         "all steps in one batch, at the first cached step. Launches by the report are those of the cached graph, "
         "all of it when not prepared; a whole call leaves out what depends on the class alone, which ran before, and "
-        "has the runtime's own in it, such as the look for NaN.",
+        "has the runtime's own in it, such as the look for NaN. *By hand* is the same cached step written out in "
+        "PyTorch, with no look at its inputs and no check of its result; compiled where the backend compiles.",
         {"model": shape.name, "batch": 2, "rounds": rounds, "interval": INTERVAL, "dtype": "float32"},
         COLUMNS,
     )
@@ -169,21 +201,21 @@ def main() -> None:
     originals: dict[str, Denoiser] = {"eager": model}
     if "inductor" in backends:
         originals["inductor"] = torch.compile(share_weights(model))
-    turns = [pair for backend in backends for pair in build_turns(model, shape, backend, steps)]
-    launches = [turn.warm_up() for turn, _ in turns]
+    pairs = [pair for backend in backends for pair in build_pairs(model, shape, backend, steps)]
+    warm = [pair.warm_up() for pair in pairs]
     full: dict[str, list[float]] = {name: [] for name in originals}
     for original in originals.values():
         original(**call)
     for number in range(rounds):
         seconds: dict[str, list[float]] = {name: [] for name in originals}
-        order = turns[number % len(turns) :] + turns[: number % len(turns)]
-        for position, (turn, _) in enumerate(order):
+        order = pairs[number % len(pairs) :] + pairs[: number % len(pairs)]
+        for position, pair in enumerate(order):
             if position % (len(order) // 2) == 0:
                 for name, original in originals.items():
                     started = time.perf_counter()
                     original(**call)
                     seconds[name].append(time.perf_counter() - started)
-            turn.take()
+            pair.take(hand_first=bool(number % 2))
         for name, values in seconds.items():
             full[name].append(sum(values) / len(values))
     with CountCalls() as calls:
@@ -201,8 +233,10 @@ def main() -> None:
                 "parameters_read": sum(p.numel() * p.element_size() for p in model.parameters()) / 1e6,
             }
         )
-    for (turn, fast), count in zip(turns, launches, strict=True):
-        result.rows.append(describe(turn, fast, full["eager"], full.get("inductor", []), count))
+    for pair, (count, _) in zip(pairs, warm, strict=True):
+        result.rows.append(describe(pair, full["eager"], full.get("inductor", []), count))
+    difference = max(found for _, found in warm)
+    result.checks.append(Check("largest relative difference of a cached step from the one by hand", difference, 1e-5))
     for row in result.rows:
         if "prepared" in row:
             how = "prepared" if row["prepared"] else "not prepared"

@@ -260,6 +260,7 @@ def test_a_question_that_makes_no_sense_is_refused(ask: Any, message: str):
         {"bandwidth": "fast"},
         {"launch": -1e-6},
         {"caches": ((0, 1.0),)},
+        {"functions": {"sofmax": 1e9}},
     ],
 )
 def test_a_device_that_makes_no_sense_is_refused(wrong: dict[str, Any]):

@@ -82,6 +82,11 @@ class Device:
         for name in ("attention", "convolution"):
             _check_above_zero(name, getattr(self, name))
         for name, rate in self.functions.items():
+            if name != "gelu_tanh" and not hasattr(torch.ops.aten, name):
+                raise MethodError(
+                    f"Device knows no function {name!r}.\n  where: functions of {self.name!r}\n"
+                    "  Use ATen's names: 'softmax', 'layer_norm', 'silu', 'gelu'; 'gelu_tanh' for its approximation."
+                )
             _check_above_zero(f"functions[{name!r}]", rate)
         for figure in (figure for cache in self.caches for figure in cache):
             _check_above_zero("caches", figure)

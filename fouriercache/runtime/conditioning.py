@@ -22,6 +22,9 @@ _RELATED = 0.5
 LARGEST_BATCH = 256 * 2**20
 """Bytes of hoisted values that are kept for a trajectory; above, every step computes its own."""
 
+MOST_SINGLE = 2
+"""Timesteps whose values are kept where each step computes its own: solvers of second order ask for one twice."""
+
 
 @dataclass
 class Remembered:
@@ -98,17 +101,31 @@ def bytes_of(tensors: Iterable[Tensor]) -> int:
 class Hoisted:
     """The hoisted values of one step mode for one conditioning.
 
-    `context` holds the context part's results; `timed` the timed part's, by timestep. Everything is dropped when the
-    conditioning or a weight changes, and when a trajectory begins.
+    `context` holds the context part's results; `batch` the timed part's by timestep, as one batch gave them; `single`
+    those that steps computed alone, the newest last, at most MOST_SINGLE. Everything is dropped when the conditioning
+    or a weight changes, and when a trajectory begins.
     """
 
     weights: tuple[int, ...] = ()
     context: Mapping[str, Tensor] | None = None
-    timed: dict[_Stamp, Mapping[str, Tensor]] = field(default_factory=dict)
+    batch: dict[_Stamp, Mapping[str, Tensor]] = field(default_factory=dict)
+    single: dict[_Stamp, Mapping[str, Tensor]] = field(default_factory=dict)
+
+    def find(self, stamp: _Stamp) -> Mapping[str, Tensor] | None:
+        """The timed part's results for a timestep, if they are kept."""
+        return self.batch.get(stamp, self.single.get(stamp))
+
+    def keep(self, stamp: _Stamp, values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Keep and return what a step computed alone."""
+        self.single[stamp] = values
+        for oldest in list(self.single)[:-MOST_SINGLE]:
+            del self.single[oldest]
+        return values
 
     def tensors(self) -> list[Tensor]:
         """Every value that is held."""
-        return [tensor for values in (self.context or {}, *self.timed.values()) for tensor in values.values()]
+        by_step = (self.context or {}, *self.batch.values(), *self.single.values())
+        return [tensor for values in by_step for tensor in values.values()]
 
 
 class Conditioning:
@@ -156,15 +173,16 @@ class Conditioning:
         weights = self._context.version() + self._timed.version()
         if weights != kept.weights:
             kept.weights, kept.context = weights, None
-            kept.timed.clear()
+            kept.batch.clear()
+            kept.single.clear()
         if kept.context is None:
             kept.context = _run(self._context, named)
-        found = kept.timed.get(stamp)
+        found = kept.find(stamp)
         if found is None and self._rows is not None and len(stamp) == 1 and (timesteps := ahead()):
             self._run_batch(kept, named, stamp_name, timesteps, self._rows)
-            found = kept.timed.get(stamp)
+            found = kept.find(stamp)
         if found is None:
-            found = kept.timed[stamp] = _run(self._timed, {**named, **_as_inputs(kept.context)})
+            found = kept.keep(stamp, _run(self._timed, {**named, **_as_inputs(kept.context)}))
         return {**kept.context, **found}
 
     def _run_batch(
@@ -175,7 +193,7 @@ class Conditioning:
         ahead: Sequence[float],
         with_rows: frozenset[str],
     ) -> None:
-        """Fill `kept.timed` for all timesteps of `ahead`; each row of the batch must come out as it would alone.
+        """Fill `kept.batch` for all timesteps of `ahead`; each row of the batch must come out as it would alone.
 
         The first batch of all is compared with a step that ran alone.
         """
@@ -204,7 +222,7 @@ class Conditioning:
                 return
             self._is_checked = True
         for position, stamp in enumerate(stamps):
-            kept.timed[stamp] = {name: part[position] for name, part in parts.items()}
+            kept.batch[stamp] = {name: part[position] for name, part in parts.items()}
 
 
 def _run(part: Executable, named: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from fouriercache.cost.sizes import symbol_of
 from fouriercache.errors import MethodError
 from fouriercache.methods import Method
 from fouriercache.program import Program, tensor_of
-from fouriercache.runtime.conditioning import LARGEST_BATCH
+from fouriercache.runtime.conditioning import LARGEST_BATCH, MOST_SINGLE
 from fouriercache.runtime.served import by_site, serve_step
 from fouriercache.schedules import Table
 from fouriercache.steps import ModeKey, StepPrograms, Steps
@@ -157,7 +157,7 @@ class _Estimate:
         counts = Counter(key for key, _ in served or ())
         keys: list[ModeKey] = sorted(counts) or [(mode, ()) for mode in self._steps.modes]
         cache = self._passes * self._cache_bytes()
-        hoisted = self._passes * sum(self._hoisted_bytes(self._part(key), counts[key]) for key in keys)
+        hoisted = self._passes * sum(self._hoisted_bytes(key, counts[key]) for key in keys)
         weights, original = self._weight_bytes(), self._model_work()
         modes = {"original": _step(original, weights + self._peak(self._steps.capture.program))}
         for mode in self._steps.modes:
@@ -211,11 +211,16 @@ class _Estimate:
     def _hoisted_work(self, parts: StepPrograms, count: int, *, is_batch: bool) -> Work:
         """What does not depend on the latents, in a trajectory that has `count` steps of the mode."""
         context = self._work(parts.context)
-        rows = self._batch * count
-        size = result_bytes(parts.timed, self._sizes(())) * count
-        if self._prepared and is_batch and parts.rows is not None and self._batch_symbol and size <= LARGEST_BATCH:
+        if self._batch_symbol is not None and is_batch and self._is_batch(parts, count):
+            rows = self._batch * count
             return context + work_of([parts.timed], self._device, Sizes({self._batch_symbol: rows}, parts.timed))
         return context + self._timed_work(parts).times(count)
+
+    def _is_batch(self, parts: StepPrograms, count: int) -> bool:
+        """Whether what depends on the timestep is computed for `count` steps of the mode at once."""
+        if not self._prepared or parts.rows is None or self._batch_symbol is None:
+            return False
+        return result_bytes(parts.timed, self._sizes(())) * count <= LARGEST_BATCH
 
     def _step_work(self, parts: StepPrograms, numbers: tuple[int, ...]) -> Work:
         own = self._moving_work(parts, numbers)
@@ -270,9 +275,10 @@ class _Estimate:
             states += self._steps.probe.parts.whole.inputs_of("state")
         return bytes_kept(canonical, columns, size) + sum(bytes_of_node(node, size) for node in states)
 
-    def _hoisted_bytes(self, parts: StepPrograms, count: int) -> int:
-        size = self._sizes(())
-        return result_bytes(parts.context, size) + result_bytes(parts.timed, size) * count
+    def _hoisted_bytes(self, key: ModeKey, count: int) -> int:
+        parts, size = self._part(key), self._sizes(())
+        kept = count if not key[1] and self._is_batch(parts, count) else min(count, MOST_SINGLE)
+        return result_bytes(parts.context, size) + result_bytes(parts.timed, size) * kept
 
 
 def _programs(parts: StepPrograms) -> Iterable[Program]:
