@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import repeat
+from operator import attrgetter, is_
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from fouriercache.errors import CaptureError, TrajectoryError
 
 _UNWRAPPED = re.compile(r"(?P<owner>(?:.+\.)?)parametrizations\.(?P<leaf>[^.]+)\.original(?P<index>\d+)")
 """What torch.export calls the plain tensors in a weight that is a tensor subclass, as quantised ones are."""
@@ -29,16 +33,125 @@ class WeightPlace:
         self._index = int(found["index"]) if found is not None and is_inner else None
         parent, _, leaf = self.path.rpartition(".")
         owner = model.get_submodule(parent)
-        self._leaf = leaf
-        self._table: dict[str, Any] = owner._parameters if leaf in owner._parameters else owner._buffers
+        self.leaf = leaf
+        self.table: dict[str, Any] = owner._parameters if leaf in owner._parameters else owner._buffers
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the weight is meant."""
+        return self._index is None
 
     def get(self) -> Tensor | None:
         """Return the weight that stands there now; None when there is none any more."""
-        whole: Tensor | None = self._table.get(self._leaf)
+        whole: Tensor | None = self.table.get(self.leaf)
         if whole is None or self._index is None:
             return whole
         parts = list(plain_parts(whole))
         return parts[self._index] if self._index < len(parts) else None
+
+
+class LiveWeights:
+    """The weights of a graph, as they stand in the model now.
+
+    They are asked for in every step, and there may be a hundred of them, each as far away in memory as the last: all
+    looks are loops of the interpreter's own.
+
+    Raises AttributeError when the model lacks one.
+    """
+
+    def __init__(self, model: nn.Module, paths: Sequence[str]) -> None:
+        places = [WeightPlace(model, path) for path in paths]
+        self._paths = [place.path for place in places]
+        self._tables, self._leaves = [place.table for place in places], [place.leaf for place in places]
+        self._inner = [(position, place) for position, place in enumerate(places) if not place.is_whole]
+        links = _links(model, self._paths)
+        self._ways = [path for path, *_ in links]
+        self._parents: list[Any] = [parent._modules for _, parent, _, _ in links]
+        self._names = [name for _, _, name, _ in links]
+        self._modules = [module for *_, module in links]
+        # `to` changes a weight's own dtype, so what it was must be known apart from it
+        found = self._found()
+        self._dtypes, self._devices = list(map(_DTYPE, found)), list(map(_DEVICE, found))
+        self._seen = found, _counting(found)
+
+    def get(self) -> list[Tensor]:
+        """Return them, in the order of `paths`.
+
+        Raises:
+            CaptureError: one is gone, or a module on the way to one is another.
+            TrajectoryError: one has another dtype or device than at first.
+        """
+        found = self._found()
+        if list(map(_DTYPE, found)) != self._dtypes or list(map(_DEVICE, found)) != self._devices:
+            raise self._other_form(found)
+        return found
+
+    def version(self) -> tuple[int, ...]:
+        """Changes whenever a weight is replaced, or changed in place by an operation that leaves a trace.
+
+        Operations on `weight.data`, its dtype and device among them, and on weights made in torch.inference_mode, leave
+        none.
+
+        Raises CaptureError as `get` does.
+        """
+        found = self._found()
+        seen, counting = self._seen
+        if not all(map(is_, found, seen)):
+            counting = _counting(found)
+            self._seen = found, counting
+        return (*map(id, found), *map(_VERSION, counting))
+
+    def _found(self) -> list[Tensor]:
+        now: list[Any] = list(map(dict.get, self._parents, self._names))
+        if not all(map(is_, now, self._modules)):
+            pairs = zip(self._ways, now, self._modules, strict=True)
+            raise changed_structure(next(path for path, new, old in pairs if new is not old))
+        found: list[Any] = list(map(dict.get, self._tables, self._leaves))
+        for position, place in self._inner:
+            found[position] = place.get()
+        if any(map(is_, found, repeat(None))):
+            raise changed_structure(self._paths[[weight is None for weight in found].index(True)])
+        return found
+
+    def _other_form(self, found: Sequence[Tensor]) -> TrajectoryError:
+        for path, live, dtype, device in zip(self._paths, found, self._dtypes, self._devices, strict=True):
+            if live.dtype != dtype or live.device != device:
+                where = f"{path}, from {dtype} on {device} to {live.dtype} on {live.device}"
+                break
+        return TrajectoryError(
+            "the model's weights changed their dtype or device in mid-trajectory; cached features have the old "
+            f"ones.\n  where: {where}\n"
+            "  Move the model between trajectories, or reset() the session: the model is then captured again."
+        )
+
+
+_DTYPE, _DEVICE, _VERSION = attrgetter("dtype"), attrgetter("device"), attrgetter("_version")
+
+
+def _counting(weights: Sequence[Tensor]) -> list[Tensor]:
+    """Those that count what is written into them."""
+    return [weight for weight in weights if not weight.is_inference()]
+
+
+def _links(model: nn.Module, paths: Sequence[str]) -> list[tuple[str, nn.Module, str, nn.Module]]:
+    """Return every step from a module to its child on the way to a weight: path, parent, the child's name, child."""
+    found: dict[str, tuple[str, nn.Module, str, nn.Module]] = {}
+    for parts in (path.split(".")[:-1] for path in paths):
+        for depth in range(1, len(parts) + 1):
+            path = ".".join(parts[:depth])
+            if path not in found:
+                parent = model.get_submodule(".".join(parts[: depth - 1]))
+                found[path] = (path, parent, parts[depth - 1], model.get_submodule(path))
+    return list(found.values())
+
+
+def changed_structure(path: str) -> CaptureError:
+    """Return the error for a module, weight or hook that is not what it was when the graph in use was captured."""
+    return CaptureError(
+        "the model's structure has changed in mid-trajectory, and the captured graph is that of the old one.\n"
+        f"  where: {path}\n"
+        "  Change modules between trajectories, or reset() the session: the model is then captured again."
+    )
 
 
 def _has(model: nn.Module, path: str) -> bool:

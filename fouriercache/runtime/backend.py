@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from operator import is_
 from types import MethodType
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, fx, nn
 
-from fouriercache.errors import CaptureError, LoweringError, MethodError, TrajectoryError
+from fouriercache.errors import LoweringError, MethodError
 from fouriercache.extras import import_extra
-from fouriercache.live_weights import WeightPlace
+from fouriercache.live_weights import LiveWeights
 from fouriercache.program import Input, Program
+from fouriercache.quick_calls import shorten
 from fouriercache.reused_memory import write_in_place
 from fouriercache.runtime.cuda_graphs import RecordedProgram, Recorder, Turns, find_recorder
 
@@ -46,10 +48,10 @@ class _EagerProgram:
 
     def _make(self) -> _Runner:
         graph = copy.deepcopy(self._module.graph)
-        run: _Runner = self._module.forward
-        if write_in_place(graph):
-            # another body of the same module, which reads the same weights
-            run = MethodType(type(fx.GraphModule(self._module, graph, class_name="Step")).forward, self._module)
+        write_in_place(graph)
+        shorten(graph)
+        # another body of the same module, which reads the same weights
+        run = MethodType(type(fx.GraphModule(self._module, graph, class_name="Step")).forward, self._module)
         self._in_place = run
         return run
 
@@ -141,74 +143,23 @@ class LiveProgram:
         self._module = program.module()
         read = [str(node.target) for node in program.graph.find_nodes(op="get_attr")]
         sources = {name: program.sources[name] for name in read if name in program.sources}
-        self._places = {name: WeightPlace(model, path) for name, path in sources.items()}
-        # `to` changes a weight's own dtype, so what it was must be known apart from it
-        self._forms = [(weight.dtype, weight.device) for weight in self._live()]
-        self._links = _links(model, [place.path for place in self._places.values()])
+        self._names, self._weights = tuple(sources), LiveWeights(model, list(sources.values()))
+        self._bound: list[Tensor] = []
         self._run = backend.compile(self._module, program.inputs)
 
     def __call__(self, values: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Run on one tensor for each of `inputs`, in their order."""
-        self._bind()
+        weights = self._weights.get()
+        if len(self._bound) != len(weights) or not all(map(is_, weights, self._bound)):
+            self._bind(weights)
         return tuple(self._run(*values))
 
     def version(self) -> tuple[int, ...]:
-        """Changes whenever a weight is replaced, or changed in place by an operation that leaves a trace.
+        """Changes whenever a weight does; see `LiveWeights.version`."""
+        return self._weights.version()
 
-        Operations on `weight.data`, and on weights made in torch.inference_mode, leave none.
-        """
-        found: list[int] = []
-        for weight in self._bind():
-            found += (id(weight), 0 if weight.is_inference() else weight._version)
-        return tuple(found)
-
-    def _live(self) -> Iterator[Tensor]:
-        """The model's weights as they are now."""
-        for place in self._places.values():
-            if (live := place.get()) is None:
-                raise changed_structure(place.path)
-            yield live
-
-    def _bind(self) -> list[Tensor]:
-        """Bind the module to the model's weights as they are now, and return them."""
-        for path, children, child, module in self._links:
-            if children.get(child) is not module:
-                raise changed_structure(path)
+    def _bind(self, weights: list[Tensor]) -> None:
         parameters: dict[str, Any] = self._module._parameters
-        buffers = self._module._buffers
-        weights = list(self._live())
-        for name, live, (dtype, device) in zip(self._places, weights, self._forms, strict=True):
-            if live.dtype != dtype or live.device != device:
-                where = f"{self._places[name].path}, from {dtype} on {device} to {live.dtype} on {live.device}"
-                raise TrajectoryError(
-                    "the model's weights changed their dtype or device in mid-trajectory; cached features have the old "
-                    f"ones.\n  where: {where}\n"
-                    "  Move the model between trajectories, or reset() the session: the model is then captured again."
-                )
-            if name in parameters:
-                if parameters[name] is not live:
-                    parameters[name] = live
-            elif buffers.get(name) is not live:
-                buffers[name] = live
-        return weights
-
-
-def _links(model: nn.Module, paths: Sequence[str]) -> list[tuple[str, dict[str, nn.Module | None], str, nn.Module]]:
-    """Return every step from a module to its child on the way to a weight: path, the table it stands in, key, child."""
-    found: dict[str, tuple[str, dict[str, nn.Module | None], str, nn.Module]] = {}
-    for parts in (path.split(".")[:-1] for path in paths):
-        for depth in range(1, len(parts) + 1):
-            path = ".".join(parts[:depth])
-            if path not in found:
-                parent = model.get_submodule(".".join(parts[: depth - 1]))
-                found[path] = (path, parent._modules, parts[depth - 1], model.get_submodule(path))
-    return list(found.values())
-
-
-def changed_structure(path: str) -> CaptureError:
-    """Return the error for a module, weight or hook that is not what it was when the graph in use was captured."""
-    return CaptureError(
-        "the model's structure has changed in mid-trajectory, and the captured graph is that of the old one.\n"
-        f"  where: {path}\n"
-        "  Change modules between trajectories, or reset() the session: the model is then captured again."
-    )
+        for name, live in zip(self._names, weights, strict=True):
+            (parameters if name in parameters else self._module._buffers)[name] = live
+        self._bound = weights

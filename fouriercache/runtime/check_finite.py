@@ -27,5 +27,6 @@ def check_finite(results: Sequence[Tensor], sample: Tensor, plan: Plan) -> None:
 
 def _is_finite(tensor: Tensor) -> bool:
     """Whether all numbers are. A sum that is finite has no NaN or inf among its terms, and is one pass over them."""
-    wide = torch.float32 if tensor.itemsize < 4 else tensor.dtype  # float16 ends at 65504
-    return isfinite(float(tensor.detach().sum(dtype=wide))) or bool(torch.isfinite(tensor).all())
+    own = tensor.detach() if tensor.requires_grad else tensor
+    total = own.sum() if own.itemsize >= 4 else own.sum(dtype=torch.float32)  # float16 ends at 65504
+    return isfinite(total.item()) or bool(torch.isfinite(own).all())

@@ -39,11 +39,13 @@ class Remembered:
 
     @classmethod
     def of(cls, tensors: Sequence[Tensor]) -> Remembered:
-        copied = tuple(map(_is_copied, tensors))
-        return cls(
-            tuple(tensor.detach().clone() if own else tensor for tensor, own in zip(tensors, copied, strict=True)),
-            tuple(None if own else tensor._version for tensor, own in zip(tensors, copied, strict=True)),
-        )
+        kept: list[Tensor] = []
+        versions: list[int | None] = []
+        for tensor in tensors:
+            is_copied = _is_copied(tensor)
+            kept.append(tensor.detach().clone() if is_copied else tensor)
+            versions.append(None if is_copied else tensor._version)
+        return cls(tuple(kept), tuple(versions))
 
     def copies(self) -> list[Tensor]:
         """The tensors that are held for this alone; the others are the caller's own."""

@@ -12,9 +12,10 @@ from torch import nn
 
 from fouriercache.calls import Binder, Call, describe
 from fouriercache.errors import CaptureError, NotCapturedError, TrajectoryError
+from fouriercache.live_weights import changed_structure
 from fouriercache.preconditions import check_not_offloaded
 from fouriercache.program import NoMatch, Program
-from fouriercache.runtime.backend import Backend, changed_structure
+from fouriercache.runtime.backend import Backend
 from fouriercache.runtime.drop_in import DropIn
 from fouriercache.runtime.live import LiveStepper, program_of
 from fouriercache.runtime.report import Report, report_of

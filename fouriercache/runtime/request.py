@@ -141,7 +141,7 @@ class Request:
         sample = tuple(named[name] for name in stepper.sample_names)
         conditioning = tuple(named[name] for name in stepper.conditioning_names)
         asked = StepCall(
-            timestep=tuple(float(value) for value in named[stepper.stamp_name].detach().reshape(-1).tolist()),
+            timestep=_values_of(named[stepper.stamp_name]),
             context=self._context,
             signature=call.form,
             same_sample=lambda: self._sample is not None and self._sample.equals(sample),
@@ -292,3 +292,8 @@ class Request:
         ]
         held += [tensor for found in remembered if found is not None for tensor in found.copies()]
         return bytes_of(held)
+
+
+def _values_of(stamp: Tensor) -> tuple[float, ...]:
+    values = stamp.tolist() if stamp.ndim == 1 else stamp.reshape(-1).tolist()
+    return tuple(map(float, values))

@@ -7,7 +7,6 @@ says when the rings must go.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -25,8 +24,7 @@ Measure: TypeAlias = Callable[[PassKey], float]
 """Says how far the indicator of a pass has moved since its last step."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """How one call is served.
 
     `coefficients` has K scalars for each band of each site ([sites][bands][K], one site stands for all), the one for

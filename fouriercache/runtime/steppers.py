@@ -30,6 +30,9 @@ The one used longest ago is dropped first; a call of its form captures again.
 _MANY_VALUES = 3
 """Captures that differ in one number alone, after which another for one more value is warned of."""
 
+_MOST_FORMS = 256
+"""Forms of call of which is remembered what serves them."""
+
 _UNKNOWN = NoMatch("not compared with the model")
 
 
@@ -51,6 +54,7 @@ class Steppers:
         self._used: dict[LiveStepper, int] = {}
         self._verified: dict[LiveStepper, dict[tuple[int, ...], NoMatch | None]] = {}
         self._first: dict[LiveStepper, tuple[Call, Mapping[str, Any]]] = {}
+        self._found: dict[tuple[object, ...], LiveStepper] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -60,10 +64,19 @@ class Steppers:
 
     def find(self, call: Call) -> LiveStepper | None:
         """Return what serves the call and was verified at its sizes."""
+        known, form = self._found, (call.key, call.form)  # another thread may put an empty one in its place
+        stepper = known.get(form) or self._search(call)
+        if stepper is None:
+            return None
+        self._used[stepper] = next(self._ticks)
+        if stepper.questions is None and len(known) < _MOST_FORMS:  # what serves this call serves all of its form
+            known[form] = stepper
+        return stepper
+
+    def _search(self, call: Call) -> LiveStepper | None:
         for stepper in self._kept:
             sizes = stepper.dynamic_sizes(call)
             if sizes is not None and self._verified.get(stepper, {}).get(sizes, _UNKNOWN) is None:
-                self._used[stepper] = next(self._ticks)
                 return stepper
         return None
 
@@ -133,6 +146,7 @@ class Steppers:
         self._first[stepper] = _first_sample(call, arguments, stepper.steps)
         oldest = sorted(self._kept, key=self._used.__getitem__)[: max(0, len(self._kept) + 1 - MOST_KEPT)]
         self._kept = (stepper, *(kept for kept in self._kept if kept not in oldest))
+        self._found = {}
         for dropped in oldest:
             logger.info("dropped the capture used longest ago, of %d: %s", MOST_KEPT, dropped.steps.capture.shapes)
             self._used.pop(dropped, None)
@@ -142,7 +156,7 @@ class Steppers:
 
     def clear(self) -> None:
         """Forget all."""
-        self._kept, self._used, self._verified, self._first = (), {}, {}, {}
+        self._kept, self._used, self._verified, self._first, self._found = (), {}, {}, {}, {}
 
     def _warn_of_numbers(self, call: Call) -> None:
         found = changing_constant(call.key, [kept.steps.capture.key for kept in self._kept])
