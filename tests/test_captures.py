@@ -223,6 +223,7 @@ class StandIn:
         self.capture = self
         self.shapes = ()
         self.is_verified = True
+        self.questions = None
 
     def dynamic_sizes(self, call: Any) -> tuple[int, ...] | None:
         return () if call.key == self.key else None
