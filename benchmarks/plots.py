@@ -58,15 +58,17 @@ def draw_loops(found: Row, file: Path) -> None:
 
 
 def draw_cached_steps(found: Row, file: Path) -> None:
-    """What each cached step costs of a full one."""
+    """What each cached step costs of a full one, and the same by hand."""
     limits = _limits(found, ": cached over full")
     bars = []
     for row in found["rows"]:
         if row.get("cached_percent") is not None:
-            words = f"{row['backend']}, {row['site']} sites, {row['method']}"
-            limit = limits.get(words) if row["prepared"] else None
-            name = words + (", prepared" if row["prepared"] else "")
-            bars.append(Bar(name, row["cached_percent"], is_ours=row["prepared"], limit=limit and 100 * limit))
+            how = "prepared" if row["prepared"] else "not prepared"
+            name = f"{row['backend']}, {row['site']} sites, {row['method']}, {how}"
+            limit = limits.get(name)
+            bars.append(Bar(name, row["cached_percent"], is_ours=True, limit=limit and 100 * limit))
+            if row.get("hand_percent") is not None:
+                bars.append(Bar("by hand", row["hand_percent"], is_ours=False))
     draw_bars(file, "a cached step over a full step of the original module, %", bars)
 
 
