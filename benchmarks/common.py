@@ -100,12 +100,14 @@ class Loop:
     Attributes:
         latents: [2, 4, h, w] after the steps done so far.
         seconds: wall time of each step done so far; what `begin` takes is a part of the first.
+        cpu_seconds: of all cores together, in the same steps.
     """
 
     def __init__(self, model: Denoiser, inputs: Inputs, begin: Callable[[], None]) -> None:
         self._model, self._inputs, self._begin = model, inputs, begin
         self.latents = inputs.noise
         self.seconds: list[float] = []
+        self.cpu_seconds: list[float] = []
 
     @property
     def is_done(self) -> bool:
@@ -117,11 +119,12 @@ class Loop:
         """Do up to `count` more steps."""
         steps = len(self._inputs.timesteps)
         for step in range(len(self.seconds), min(len(self.seconds) + count, steps)):
-            started = time.perf_counter()
+            started, cpu = time.perf_counter(), time.process_time()
             if step == 0:
                 self._begin()
             self.latents = self.latents - self._model(**self._inputs.call(self.latents, step)).sample / steps
             self.seconds.append(time.perf_counter() - started)
+            self.cpu_seconds.append(time.process_time() - cpu)
 
 
 def take_turns(loops: Sequence[Loop], turn: int) -> None:

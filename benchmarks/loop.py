@@ -35,6 +35,7 @@ from peers import (
     Peer,
     by_hand,
     cache_dit_block,
+    cache_dit_default,
     first_block_cache,
     held_bytes,
     mag_cache,
@@ -67,6 +68,7 @@ COLUMNS = (
     Column("ideal", "ideal", ".3f"),
     Column("over_ideal", "time / ideal", ".3f"),
     Column("seconds", "loop, s", ".2f"),
+    Column("cpu_seconds", "CPU time, s", ".2f"),
     Column("cache_mib", "features kept, MiB", ".2f"),
     Column("held_mib", "all that is held, MiB", ".2f"),
     Column("error", "error of final latents", ".2e"),
@@ -161,6 +163,7 @@ def list_entries(model: Model, inputs: Inputs, *, with_inductor: bool) -> list[E
         first_block_cache(model, find_first_block_threshold(recorded, len(computed))),
         cache_dit_block(model, computed, steps, taylor=False),
         cache_dit_block(model, computed, steps, taylor=True),
+        *([cache_dit_default(model, steps)] if len(model.transformer_blocks) > 8 else []),  # it refuses fewer
         pyramid_attention_broadcast(model),
     ]
     entries = [uncached("uncached", model), *map(of_peer, peers)]
@@ -225,6 +228,7 @@ def main() -> None:
     entries = list_entries(model, inputs, with_inductor=not asked.quick)
     computed = count_computed(entries, inputs, shape)
     seconds: dict[str, list[float]] = {entry.name: [] for entry in entries}
+    cpu_seconds: dict[str, list[float]] = {entry.name: [] for entry in entries}
     latents: dict[str, Tensor] = {}
     kept: dict[str, int] = {}
     held: dict[str, int] = {}
@@ -237,6 +241,7 @@ def main() -> None:
         take_turns(loops, TURN)
         for entry, loop in zip(order, loops, strict=True):
             seconds.setdefault(entry.name, []).append(sum(loop.seconds))
+            cpu_seconds.setdefault(entry.name, []).append(sum(loop.cpu_seconds))
             latents[entry.name] = loop.latents
             kept[entry.name], held[entry.name] = entry.kept(), entry.held()
     given = len(computed_steps(steps))
@@ -249,7 +254,8 @@ def main() -> None:
         "that ran, as counted. The reference is the mean of two uncached loops in the round; where the row `uncached`, "
         "one of the two, is far from 1, the machine was not quiet and no ratio counts. "
         "Median and quartiles over the rounds; the loops of a round take turns of "
-        f"{TURN} steps. FirstBlockCache and DBCache compute block 0 in every step, so their ideal is higher; PAB and "
+        f"{TURN} steps. FirstBlockCache and DBCache compute block 0 in every step, so "
+        "their ideal is higher; PAB and "
         "rows of *attention* compute every MLP. SeaCache's threshold is the one at which it computes as many steps "
         "as are given, the last among them; its own limit of 2 cached steps in a row would compute more. `prepare` "
         "and what it computes ahead are in the time, and what is computed ahead in all that is held. Error: relative "
@@ -271,6 +277,7 @@ def main() -> None:
                 "ideal": ideal,
                 "over_ideal": ratio.times(1 / ideal).as_dict(),
                 "seconds": Spread.of(seconds[entry.name]).as_dict(),
+                "cpu_seconds": Spread.of(cpu_seconds[entry.name]).as_dict(),
                 "cache_mib": kept[entry.name] / 2**20,
                 "held_mib": held[entry.name] / 2**20,
                 "error": relative_error(latents[entry.name], latents["uncached"]),

@@ -174,6 +174,28 @@ def cache_dit_block(model: Model, computed: Sequence[int], steps: int, *, taylor
     Raises:
         MissingExtraError: cache-dit is not installed.
     """
+    options = {
+        "Fn_compute_blocks": 1,
+        "Bn_compute_blocks": 0,
+        "max_warmup_steps": 1,
+        "residual_diff_threshold": 1e9,
+        "steps_computation_mask": [int(step in computed) for step in range(steps)],
+        "steps_computation_policy": "dynamic",
+    }
+    name = "cache-dit DBCache F1B0" + (" + TaylorSeer, order 1" if taylor else "")
+    return _cache_dit(name, model, steps, options, "as given", taylor=taylor)
+
+
+def cache_dit_default(model: Model, steps: int) -> Peer:
+    """cache-dit's DBCache as it comes, F8B0: it decides by its own threshold, after its own warm-up.
+
+    Raises:
+        MissingExtraError: cache-dit is not installed.
+    """
+    return _cache_dit("cache-dit DBCache, as it comes", model, steps, {}, "its own, threshold 0.08", taylor=False)
+
+
+def _cache_dit(name: str, model: Model, steps: int, options: dict[str, Any], schedule: str, *, taylor: bool) -> Peer:
     os.environ.setdefault("CACHE_DIT_LOG_LEVEL", "error")
     try:
         import cache_dit
@@ -182,19 +204,10 @@ def cache_dit_block(model: Model, computed: Sequence[int], steps: int, *, taylor
             'cache-dit is not installed, and this benchmark compares with it.\n  pip install "fouriercache[bench]"'
         ) from error
     copied = share_weights(model)
-    config = cache_dit.DBCacheConfig(
-        Fn_compute_blocks=1,
-        Bn_compute_blocks=0,
-        max_warmup_steps=1,
-        residual_diff_threshold=1e9,
-        num_inference_steps=steps,
-        steps_computation_mask=[int(step in computed) for step in range(steps)],
-        steps_computation_policy="dynamic",
-    )
     calibrator = cache_dit.TaylorSeerCalibratorConfig(taylorseer_order=1) if taylor else None
+    config = cache_dit.DBCacheConfig(num_inference_steps=steps, **options)
     cache_dit.enable_cache(copied, cache_config=config, calibrator_config=calibrator)
-    name = "cache-dit DBCache F1B0" + (" + TaylorSeer, order 1" if taylor else "")
-    return Peer(name, copied, nothing, copied._context_manager, "as given")
+    return Peer(name, copied, nothing, copied._context_manager, schedule)
 
 
 def _hooked(name: str, model: Model, config: Any, schedule: str, steps: int | None = None) -> Peer:

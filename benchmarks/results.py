@@ -15,7 +15,7 @@ from typing import Any
 from arguments import RESULTS
 from summary import write_page
 
-from fouriercache.report.environment import describe_environment, find_version
+from fouriercache.report.environment import describe_environment, find_version, peak_memory
 
 Row = Mapping[str, Any]
 Format = str
@@ -101,6 +101,7 @@ class Result:
             "command": _command(),
             "environment": describe_environment() | {"cache-dit": find_version("cache-dit") or "not installed"},
             "load average": {"before": _START.load, "after": os.getloadavg()},
+            "peak_memory": peak_memory(),
             "settings": self.settings,
             "rows": self.rows,
             "checks": [check.as_dict() for check in self.checks],
@@ -122,6 +123,9 @@ class Result:
             "commit": found["commit"],
             "command": f"`{found['command']}`",
             **found["environment"],
+            "most memory of the process": "not told"
+            if (most := found["peak_memory"]) is None
+            else f"{most / 2**20:.0f} MiB",
             "load average before, after": " and ".join(
                 ", ".join(f"{value:.1f}" for value in found["load average"][when]) for when in ("before", "after")
             ),

@@ -97,12 +97,7 @@ class CodeWalk:
             self.add_class(base, is_made=False)
         attributes = {name: value for name, value in vars(found).items() if name not in _OF_NO_MATTER}
         if is_covered(found.__module__):
-            # what is put in the place of torch's own
-            functions = {name: value for name, value in attributes.items() if isinstance(value, FunctionType)}
-            others = {name: f for name, f in functions.items() if not is_covered(str(f.__globals__.get("__name__")))}
-            for name, value in sorted(others.items()):
-                self._say("instead of", name)
-                self.add_function(value)
+            self._add_guests(found, attributes)
             return
         self._methods[found] = {name: parts for name, v in attributes.items() if (parts := list(_functions_in(v)))}
         for name, parts in sorted(self._methods[found].items()):
@@ -117,6 +112,24 @@ class CodeWalk:
             if name not in self._methods[found]:
                 self._say("attribute", name)
                 self._walk(value)
+
+    def _add_guests(self, found: type, attributes: Mapping[str, Any]) -> None:
+        """Say what others have put into a class of torch's.
+
+        What torch's own code calls by its name stands in the place of something, and is followed. The rest runs only
+        where other code names it: transformers adds a method to all modules with which it draws weights.
+        """
+        guests = {name: f for name, f in attributes.items() if isinstance(f, FunctionType) and _origin(f) is not None}
+        if not guests:
+            return
+        hosts = (f for base in found.__mro__ for f in vars(base).values() if isinstance(f, FunctionType))
+        called = {name for host in hosts if _origin(host) is None for name in _names_in(host.__code__)}
+        for name, value in sorted(guests.items()):
+            if name in called:
+                self._say("instead of", name)
+                self.add_function(value)
+            else:
+                self._methods[found][name] = [value]
 
     def add_patches(self) -> None:
         """Say what others have put into the places that most of torch's own code calls, too."""

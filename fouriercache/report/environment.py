@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -142,3 +143,15 @@ def _machine() -> list[Finding]:
         Finding("Machine", "torch threads", str(torch.get_num_threads())),
         Finding("Machine", "CUDA devices", ", ".join(devices) or "none"),
     ]
+
+
+def peak_memory() -> int | None:
+    """Return the most bytes that this process has had; None where that is not told.
+
+    macOS counts in them, other systems in KiB, and Windows does not have the call.
+    """
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

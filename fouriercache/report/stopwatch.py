@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fouriercache.errors import CaptureError
+from fouriercache.report.environment import peak_memory
 from fouriercache.runtime.module import OptimizedModule
 
 
@@ -114,18 +114,9 @@ def time_loops(
         steps,
         cache_bytes=fast.session.cache_bytes,
         held_bytes=fast.session.held_bytes,
-        resident_bytes=_peak_memory(),
+        resident_bytes=peak_memory(),
         device_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
     )
-
-
-def _peak_memory() -> int | None:
-    """Bytes; macOS counts in them, other systems in KiB, and Windows does not have the call."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _falling(stamp: Tensor, steps: int) -> list[Tensor]:

@@ -141,9 +141,35 @@ def test_code_that_is_put_in_the_place_of_other_code_has_another_key(key_of, mon
     with monkeypatch.context() as patch:
         patch.setattr(torch, "addcdiv", lambda *args: args)  # as code of torch's own may call it
         keys.append(key_of(model))
+    with monkeypatch.context() as patch:
+        patch.setattr(nn.Linear, "_call_impl", lambda self, x: softmax(self, x))  # named by torch's own code, too
+        keys.append(key_of(model))
     assert key_of(model) == keys[0]
     assert None not in keys
     assert len(set(keys)) == len(keys)
+
+
+class Calling(Small):
+    """Calls a method that it does not have."""
+
+    guest: Callable[..., Any]
+
+    def forward(self, hidden_states, timestep):
+        return self.guest(super().forward(hidden_states, timestep))
+
+
+def test_a_method_added_to_torch_s_classes_counts_where_code_names_it(key_of, monkeypatch):
+    """transformers adds one to all modules, with which it draws weights."""
+    model, call, held = Calling(), small_inputs(), object()
+    with monkeypatch.context() as patch:
+        patch.setattr(nn.Module, "guest", lambda self, x: x * 2, raising=False)
+        twice = key_of(model, call)
+        patch.setattr(nn.Module, "stranger", lambda self: held, raising=False)
+        assert key_of(model, call) == twice is not None
+        patch.setattr(nn.Module, "guest", lambda self, x: x * 3, raising=False)
+        assert key_of(model, call) not in (None, twice)
+        patch.setattr(nn.Module, "guest", lambda self, x: (held, x), raising=False)
+        assert key_of(model, call) is None  # what it holds cannot be compared
 
 
 def test_a_switch_that_code_reads_has_another_key(key_of):
