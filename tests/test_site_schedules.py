@@ -108,6 +108,19 @@ def test_each_site_is_predicted_from_its_own_steps(codec: Any):
     assert distance(found, denoise(LinesByKind(model))) < ROUNDING
 
 
+def test_nothing_is_kept_of_sites_that_are_computed_at_every_step():
+    model = tiny_dit()
+    method = fc.TaylorSeer(order=1, schedule=fc.PerSite((3, 1, 3, 1)))
+    fast = fc.optimize(model, method, num_steps=len(TIMESTEPS))
+    found = denoise(fast)
+    attention = [site.name for site in fast.report.sites if site.kind == "attention"]
+    assert sorted(fast.session.features[0]) == sorted(attention)
+    assert fast.cache_bytes == fast.report.cost("h200").cache
+    keeps_all = fc.optimize(model, method.with_(schedule=EachKind(3, 1)), num_steps=len(TIMESTEPS))
+    assert is_same(found, denoise(keeps_all))
+    assert 2 * fast.cache_bytes == keeps_all.cache_bytes
+
+
 def test_tokens_are_counted_for_sites_that_have_them_and_are_not_computed():
     counts = fc.TopK(fc.Age(), fc.FixedCounts((3, 5)))
     found = plans(Session(EachKind(4, 2), fc.Reuse(), tokens=counts), 4)

@@ -16,6 +16,7 @@ from fouriercache.methods import Method
 from fouriercache.program import Program, tensor_of
 from fouriercache.runtime.conditioning import LARGEST_BATCH, MOST_SINGLE
 from fouriercache.runtime.served import by_site, serve_step
+from fouriercache.runtime.stepper import unread_columns
 from fouriercache.schedules import Table
 from fouriercache.steps import ModeKey, StepPrograms, Steps
 from fouriercache.tokens import partial_tokens
@@ -270,6 +271,7 @@ class _Estimate:
         """Bytes that one pass keeps: features, states, and the indicator of an adaptive schedule."""
         size, canonical = self._sizes(()), self._steps.canonical
         columns = {output.name for output in self._steps.modes["compute"].whole.outputs if output.role == "slot"}
+        columns -= unread_columns(self._method, [canonical.columns(site) for site in canonical.sites])
         states = list(canonical.inputs_of("state"))
         if self._steps.probe is not None:
             states += self._steps.probe.parts.whole.inputs_of("state")

@@ -160,9 +160,10 @@ class Request:
         self._passes[plan.position.pass_key] = state
         state.questions = stepper.questions
         for name, value in outcome.values.items():
-            kept = state.ring.setdefault(name, [])
-            kept.insert(0, *detached((value,)))
-            del kept[stepper.depths[name] :]
+            if name not in stepper.unread:
+                kept = state.ring.setdefault(name, [])
+                kept.insert(0, *detached((value,)))
+                del kept[stepper.depths[name] :]
         state.states.update((name, value.detach()) for name, value in outcome.states.items())
 
     def _look(

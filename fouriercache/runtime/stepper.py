@@ -23,6 +23,7 @@ from fouriercache.runtime.parts import Parts, StepForm
 from fouriercache.runtime.pass_state import PassState
 from fouriercache.runtime.probe import Probe
 from fouriercache.runtime.session import Plan
+from fouriercache.schedules import PerSite
 from fouriercache.steps import ModeKey
 
 
@@ -39,7 +40,7 @@ class Stepper:
     """Runs the steps of one form of call.
 
     Attributes:
-        depths: how many of its newest values are read of each column.
+        depths: how many of its newest values are read of each column. unread: columns of which no step reads any.
         questions: what the model asked of its inputs when it was captured; None if it asked nothing.
     """
 
@@ -54,6 +55,7 @@ class Stepper:
         for slot in form.slots.values():
             self.depths[slot.column] = max(slot.age + 1, self.depths.get(slot.column, 0))
         self.places = form.places
+        self.unread = unread_columns(method, form.columns)
         self._runners = {key: _ModeRunner(form.build(key), form.slots) for key in form.keys}
         self._lock = threading.Lock()
         indicator = method.schedule.indicator
@@ -121,6 +123,13 @@ class Stepper:
             if key not in self._runners:
                 self._runners[key] = _ModeRunner(self._form.build(key), self._form.slots)
             return self._runners[key]
+
+
+def unread_columns(method: Method, columns: Sequence[Sequence[str]]) -> frozenset[str]:
+    """Of the columns of each site, those that no step of the method reads: their sites are computed at every step."""
+    if not isinstance(method.schedule, PerSite) or method.predictor.needs_gram:
+        return frozenset()
+    return frozenset(name for site in method.schedule.uncached if site < len(columns) for name in columns[site])
 
 
 class _ModeRunner:

@@ -72,6 +72,11 @@ class PerSite(FixedSchedule):
             )
         return tuple(site for site, interval in enumerate(self.intervals) if step % interval == 0)
 
+    @property
+    def uncached(self) -> frozenset[int]:
+        """The sites of interval 1: they are computed at every step, and nothing need be kept of them."""
+        return frozenset(site for site, interval in enumerate(self.intervals) if interval == 1)
+
     def share(self, num_steps: int) -> float:
         """Return the share of all sites' steps that is computed, above 0 and at most 1.
 
