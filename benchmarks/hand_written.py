@@ -1,4 +1,4 @@
-"""Cached steps written out by hand: what the same work takes in PyTorch with nothing around it."""
+"""Cached steps written out by hand, as one would for one model: what they take in PyTorch with nothing around them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,22 @@ from fouriercache.predictors import Predictor
 
 
 class _Conditioning(NamedTuple):
-    """Of a step: shift and scale of the last norm, f32[b, 1, c]; the gate of each site, f32[sites, b, 1, c]."""
+    """Of a step: shift and scale of the last norm, f32[b, 1, c]; what each kept feature is multiplied by.
+
+    `factors` are f32[] or f32[b, 1, c], for each site, the newest feature first.
+    """
 
     shift: Tensor
     scale: Tensor
-    gates: Tensor | None
+    factors: list[list[Tensor]]
 
 
 class HandWritten:
     """A cache for one model, one loop and one schedule, with nothing in it that any other would need.
 
     It looks at no input, checks nothing, and keeps the order of calls to itself. With `is_prepared`, what depends on
-    timestep and class is there before the loop begins. Computed steps are the model's own forward, watched by hooks.
+    timestep and class is there before the loop begins, the factors of all kept features among it. Computed steps are
+    the model's own forward, watched by hooks; patches, and without `is_prepared` embeddings, are the model's own, too.
 
     Args:
         model: a DiTTransformer2DModel, hooked from here on. inputs: of the loop. computed: its computed steps.
@@ -40,8 +44,9 @@ class HandWritten:
         self._step_alone: Callable[..., Tensor] = (compile_step or (lambda step: step))(self._cached)
         self._step_whole: Callable[..., Tensor] = (compile_step or (lambda step: step))(self._conditioned)
         stamps = [inputs.call(inputs.noise, step)["timestep"] for step in range(len(inputs.timesteps))]
-        self._prepared = [self._condition(stamp, inputs.labels) for stamp in stamps] if is_prepared else []
         self._scalars = [torch.tensor(self._coefficients(step)) for step in range(len(stamps))]
+        pairs = zip(stamps, self._scalars, strict=True)
+        self._prepared = [self._condition(stamp, inputs.labels, own) for stamp, own in pairs] if is_prepared else []
         self._seen: list[Tensor] = []
         self._kept: list[list[Tensor]] = []
         self._number = 0
@@ -65,7 +70,7 @@ class HandWritten:
             self._kept = [[new, *old][: self._predictor.history] for new, old in zip(self._seen, older, strict=True)]
             return result
         if self._prepared:
-            return self._step_alone(hidden_states, self._prepared[step], self._kept, self._scalars[step])
+            return self._step_alone(hidden_states, self._prepared[step], self._kept)
         return self._step_whole(hidden_states, timestep, class_labels, self._kept, self._scalars[step])
 
     def _coefficients(self, step: int) -> tuple[float, ...]:
@@ -78,14 +83,14 @@ class HandWritten:
     def _conditioned(
         self, latents: Tensor, timestep: Tensor, labels: Tensor, kept: list[list[Tensor]], scalars: Tensor
     ) -> Tensor:
-        return self._cached(latents, self._condition(timestep, labels), kept, scalars)
+        return self._cached(latents, self._condition(timestep, labels, scalars), kept)
 
-    def _condition(self, timestep: Tensor, labels: Tensor) -> _Conditioning:
+    def _condition(self, timestep: Tensor, labels: Tensor, scalars: Tensor) -> _Conditioning:
         model = self._model
         first = F.silu(model.transformer_blocks[0].norm1.emb(timestep, labels))
         shift, scale = model.proj_out_1(first)[:, None].chunk(2, dim=2)
         if not self._is_branch:
-            return _Conditioning(shift, 1 + scale, None)
+            return _Conditioning(shift, 1 + scale, [list(scalars)])
         gates = []
         for block in model.transformer_blocks:
             given = F.silu(block.norm1.emb(timestep, labels))
@@ -93,14 +98,14 @@ class HandWritten:
                 width = given.shape[1]
                 rows = slice(chunk * width, (chunk + 1) * width)
                 gates.append(F.linear(given, block.norm1.linear.weight[rows], block.norm1.linear.bias[rows]))
-        return _Conditioning(shift, 1 + scale, torch.stack(gates)[:, :, None])
+        factors = torch.stack(gates)[:, None, :, None] * scalars[:, None, None, None]
+        return _Conditioning(shift, 1 + scale, [list(site) for site in factors])
 
-    def _cached(self, latents: Tensor, given: _Conditioning, kept: list[list[Tensor]], scalars: Tensor) -> Tensor:
+    def _cached(self, latents: Tensor, given: _Conditioning, kept: list[list[Tensor]]) -> Tensor:
         model = self._model
         stream = model.pos_embed(latents).contiguous()
-        for number, features in enumerate(kept):
-            for scalar, feature in zip(scalars, features, strict=False):
-                factor = scalar if given.gates is None else scalar * given.gates[number]
+        for features, factors in zip(kept, given.factors, strict=True):
+            for feature, factor in zip(features, factors, strict=True):
                 stream.addcmul_(feature, factor)
         stream = model.proj_out_2(torch.addcmul(given.shift, model.norm_out(stream), given.scale))
         side, patch, channels = int(stream.shape[1] ** 0.5), model.patch_size, model.out_channels

@@ -254,16 +254,15 @@ def main() -> None:
         "that ran, as counted. The reference is the mean of two uncached loops in the round; where the row `uncached`, "
         "one of the two, is far from 1, the machine was not quiet and no ratio counts. "
         "Median and quartiles over the rounds; the loops of a round take turns of "
-        f"{TURN} steps. FirstBlockCache and DBCache compute block 0 in every step, so "
-        "their ideal is higher; PAB and "
-        "rows of *attention* compute every MLP. SeaCache's threshold is the one at which it computes as many steps "
+        f"{TURN} steps. FirstBlockCache and DBCache F1B0 compute block 0 in every step, DBCache as it comes the "
+        "first 8, so their ideal is higher; PAB and rows of *attention* compute every MLP. SeaCache's threshold is the one at which it computes as many steps "
         "as are given, the last among them; its own limit of 2 cached steps in a row would compute more. `prepare` "
         "and what it computes ahead are in the time, and what is computed ahead in all that is held. Error: relative "
         "L2 of the final latents to the uncached loop's; the weights are random, so it compares ways of caching, not "
         "methods.",
         {"model": shape.name, "batch": 2, "steps": steps, "rounds": rounds, "turn": TURN, "dtype": "float32",
          "given computed steps": list(computed_steps(steps)),
-         "not judged, as they compute another number": others},
+         "not compared with stack caches, as they compute another number": others},
         COLUMNS,
     )  # fmt: skip
     for entry in entries:

@@ -7,7 +7,6 @@ import gc
 import json
 import math
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fouriercache.cost import block_flops
+from fouriercache.report import environment
 from fouriercache.steps import StepPrograms, Steps
 
 
@@ -44,9 +44,10 @@ def timed(work: Callable[[], Any]) -> tuple[Seconds, Any]:
 
 
 def peak_memory() -> int:
-    """Return the largest number of bytes that this process has ever had resident."""
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest if sys.platform == "darwin" else largest * 1024
+    """Return the most bytes that this process has had, on systems that tell."""
+    found = environment.peak_memory()
+    assert found is not None
+    return found
 
 
 def resident() -> int:

@@ -123,7 +123,7 @@ class Result:
             "commit": found["commit"],
             "command": f"`{found['command']}`",
             **found["environment"],
-            "most memory of the process": "not told"
+            "most memory of the process that wrote this": "not told"
             if (most := found["peak_memory"]) is None
             else f"{most / 2**20:.0f} MiB",
             "load average before, after": " and ".join(

@@ -89,12 +89,9 @@ class LiveWeights:
     def version(self) -> tuple[int, ...]:
         """Changes whenever a weight is replaced, or changed in place by an operation that leaves a trace.
 
-        Operations on `weight.data`, its dtype and device among them, and on weights made in torch.inference_mode, leave
-        none.
-
-        Raises CaptureError as `get` does.
+        Operations on `weight.data`, and on weights made in torch.inference_mode, leave none. Raises as `get` does.
         """
-        found = self._found()
+        found = self.get()
         seen, counting = self._seen
         if not all(map(is_, found, seen)):
             counting = _counting(found)

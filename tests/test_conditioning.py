@@ -11,6 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fouriercache as fc
+from fouriercache.runtime.conditioning import Hoisted
 from tests.tiny import (
     COMPUTED,
     METHOD,
@@ -248,3 +249,12 @@ def test_hoisted_values_of_a_failed_call_are_right_later(session, fast):
                 session(**step_inputs(noise() * torch.nan, TIMESTEPS[step], labels(first=8)))
 
     assert distance(denoise(session, before_step=poison), denoise(BruteForce(fast.model))) < ROUNDING
+
+
+def test_what_steps_computed_alone_is_kept_for_the_last_two_timesteps():
+    """Solvers of second order ask for a timestep twice."""
+    kept, values = Hoisted(), [{"gate": torch.full((2,), float(step))} for step in range(3)]
+    for step, value in enumerate(values):
+        assert kept.keep((float(step),), value) is value
+    assert [kept.find((float(step),)) for step in range(3)] == [None, *values[1:]]
+    assert len(kept.tensors()) == 2

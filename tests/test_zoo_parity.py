@@ -64,7 +64,8 @@ NAMES = (
 )
 EVERY_STEP = fc.TaylorSeer(interval=1, order=1)
 EVERY_OTHER = fc.TaylorSeer(interval=2, order=1)
-"""Methods of one form: they differ in when a step is computed alone, so one build serves both."""
+"""Methods of one form: they differ in when a step is computed alone, so one build serves both. FORA's form is that
+of test_hard_models.py."""
 # What merged and narrowed matrix products round otherwise, of the largest value.
 ROUNDING = 1e-6
 

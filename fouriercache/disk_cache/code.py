@@ -116,8 +116,8 @@ class CodeWalk:
     def _add_guests(self, found: type, attributes: Mapping[str, Any]) -> None:
         """Say what others have put into a class of torch's.
 
-        What torch's own code calls by its name stands in the place of something, and is followed. The rest runs only
-        where other code names it: transformers adds a method to all modules with which it draws weights.
+        What the class's own code calls, or a base class has, stands in the place of something, and is followed. The
+        rest runs only where other code names it: transformers adds a method to all modules with which it draws weights.
         """
         guests = {name: f for name, f in attributes.items() if isinstance(f, FunctionType) and _origin(f) is not None}
         if not guests:
@@ -125,7 +125,7 @@ class CodeWalk:
         hosts = (f for base in found.__mro__ for f in vars(base).values() if isinstance(f, FunctionType))
         called = {name for host in hosts if _origin(host) is None for name in _names_in(host.__code__)}
         for name, value in sorted(guests.items()):
-            if name in called:
+            if name in called or any(name in vars(base) for base in found.__mro__[1:]):
                 self._say("instead of", name)
                 self.add_function(value)
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Sequence
 from operator import is_
 from types import MethodType
@@ -145,6 +146,7 @@ class LiveProgram:
         sources = {name: program.sources[name] for name in read if name in program.sources}
         self._names, self._weights = tuple(sources), LiveWeights(model, list(sources.values()))
         self._bound: list[Tensor] = []
+        self._lock = threading.Lock()
         self._run = backend.compile(self._module, program.inputs)
 
     def __call__(self, values: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -160,6 +162,7 @@ class LiveProgram:
 
     def _bind(self, weights: list[Tensor]) -> None:
         parameters: dict[str, Any] = self._module._parameters
-        for name, live in zip(self._names, weights, strict=True):
-            (parameters if name in parameters else self._module._buffers)[name] = live
-        self._bound = weights
+        with self._lock:  # or two threads could leave one's weights in the module and the other's in the list
+            for name, live in zip(self._names, weights, strict=True):
+                (parameters if name in parameters else self._module._buffers)[name] = live
+            self._bound = weights

@@ -74,7 +74,8 @@ class CostEstimate:
         device: whose ceilings were taken. batch: samples in a call.
         weights: bytes of the model's weights that its graph reads.
         cache: bytes of kept features and states once the history is full, of all passes.
-        hoisted: bytes of what is computed once for a timestep or conditioning, and kept for a trajectory.
+        hoisted: bytes of what is computed once for a timestep or conditioning, and kept: for all steps of a trajectory
+            where it is prepared, else for two timesteps of each mode.
         modes: "original", the model itself; then "compute", "reuse", and where there are such steps "partial", "probe".
             What depends on the conditioning alone runs once and is not in them.
         trajectory: None when the schedule decides as it runs and no `computed` was given.
@@ -279,7 +280,7 @@ class _Estimate:
 
     def _hoisted_bytes(self, key: ModeKey, count: int) -> int:
         parts, size = self._part(key), self._sizes(())
-        kept = count if not key[1] and self._is_batch(parts, count) else min(count, MOST_SINGLE)
+        kept = count if not key[1] and self._is_batch(parts, count) else min(count or MOST_SINGLE, MOST_SINGLE)
         return result_bytes(parts.context, size) + result_bytes(parts.timed, size) * kept
 
 

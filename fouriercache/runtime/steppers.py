@@ -31,7 +31,7 @@ _MANY_VALUES = 3
 """Captures that differ in one number alone, after which another for one more value is warned of."""
 
 _MOST_FORMS = 256
-"""Forms of call of which is remembered what serves them."""
+"""Forms of call of which is remembered what serves them; when there are more, all are searched for anew."""
 
 _UNKNOWN = NoMatch("not compared with the model")
 
@@ -69,7 +69,9 @@ class Steppers:
         if stepper is None:
             return None
         self._used[stepper] = next(self._ticks)
-        if stepper.questions is None and len(known) < _MOST_FORMS:  # what serves this call serves all of its form
+        if stepper.questions is None:  # what serves this call serves all of its form
+            if len(known) >= _MOST_FORMS:
+                known.clear()
             known[form] = stepper
         return stepper
 

@@ -2,10 +2,13 @@
 
 import pytest
 import torch
-from common import QUICK, Inputs, Loop, Model, build_model
+from common import QUICK, Inputs, Loop, Model, build_model, share_weights
+from hand_written import HandWritten
 from launches import CountCalls
 from peers import by_hand, nothing, pyramid_attention_broadcast, sea_cache
 from thresholds import Recorded, find_sea_threshold
+
+import fouriercache as fc
 
 STEPS = 12
 INPUTS = Inputs.draw(QUICK, STEPS)
@@ -53,3 +56,16 @@ def test_pab_repeats_what_attention_gave_three_times(model: Model):
     for handle in handles:
         handle.remove()
     torch.testing.assert_close(loop.latents, reference.latents)
+
+
+@pytest.mark.parametrize("site", ["stack", "branch"])
+@torch.no_grad()
+def test_steps_written_by_hand_are_those_of_the_optimised_module(model: Model, site: str):
+    computed = (0, 1, 4, 5, 9)
+    method = fc.TaylorSeer(order=1, site=site, schedule=fc.Table(computed))
+    fast = fc.optimize(model, method, num_steps=STEPS, example_inputs=INPUTS.call(INPUTS.noise, 0))
+    for is_prepared in (False, True):
+        hand = HandWritten(share_weights(model), INPUTS, computed, site, method.predictor, is_prepared=is_prepared)
+        for step in range(STEPS):
+            call = INPUTS.call(INPUTS.noise + step, step)
+            torch.testing.assert_close(hand(**call), fast(**call).sample)

@@ -25,8 +25,8 @@ def translations_read_once() -> Iterator[None]:
 
     read = cache(ONNXRegistry.from_torchlib)
 
-    def copied(**options: Any) -> ONNXRegistry:
-        registry = copy.copy(read(**options))
+    def copied(*args: Any, **options: Any) -> ONNXRegistry:
+        registry = copy.copy(read(*args, **options))
         registry.functions = {name: list(found) for name, found in registry.functions.items()}
         return registry
 
@@ -52,6 +52,7 @@ def bundle(stacked: fc.OptimizedModule, tmp_path_factory: pytest.TempPathFactory
         fc.export(stacked, made)
         with suppress(OSError):  # another process was faster
             made.rename(shared)
+    assert (shared / "manifest.json").exists()
     return shared
 
 
