@@ -67,6 +67,13 @@ def build_model(shape: Shape, seed: int = 0) -> Model:
     return model.eval()
 
 
+def unpatchify(model: Model, stream: Tensor) -> Tensor:
+    """Return an image [b, c, h, w] of a DiT's tokens [b, n, p * p * c], as the model's own forward does."""
+    side, patch, channels = int(stream.shape[1] ** 0.5), model.patch_size, model.out_channels
+    stream = torch.einsum("nhwpqc->nchpwq", stream.reshape(-1, side, side, patch, patch, channels))
+    return stream.reshape(-1, channels, side * patch, side * patch)
+
+
 def share_weights(model: Model) -> Model:
     """Return a copy of the module with the very same weights, so that hooks on one do not meet those on another."""
     return copy.deepcopy(model, {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]})

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from common import Inputs, Model
+from common import Inputs, Model, unpatchify
 from torch import Tensor
 
 from fouriercache.predictors import Predictor
@@ -107,7 +107,5 @@ class HandWritten:
         for features, factors in zip(kept, given.factors, strict=True):
             for feature, factor in zip(features, factors, strict=True):
                 stream.addcmul_(feature, factor)
-        stream = model.proj_out_2(torch.addcmul(given.shift, model.norm_out(stream), given.scale))
-        side, patch, channels = int(stream.shape[1] ** 0.5), model.patch_size, model.out_channels
-        stream = torch.einsum("nhwpqc->nchpwq", stream.reshape(-1, side, side, patch, patch, channels))
-        return stream.reshape(-1, channels, side * patch, side * patch)
+        modulated = torch.addcmul(given.shift, model.norm_out(stream), given.scale)
+        return unpatchify(model, model.proj_out_2(modulated))

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from common import Denoiser, Model, share_weights
+from common import Denoiser, Model, share_weights, unpatchify
 from diffusers import (
     DiTTransformer2DModel,
     FirstBlockCacheConfig,
@@ -78,9 +78,7 @@ class WholeStack:
         emb = model.transformer_blocks[0].norm1.emb(timestep, class_labels, hidden_dtype=stream.dtype)
         shift, scale = model.proj_out_1(F.silu(emb)).chunk(2, dim=1)
         stream = model.proj_out_2(model.norm_out(stream) * (1 + scale[:, None]) + shift[:, None])
-        side, patch, channels = int(stream.shape[1] ** 0.5), model.patch_size, model.out_channels
-        stream = torch.einsum("nhwpqc->nchpwq", stream.reshape(-1, side, side, patch, patch, channels))
-        return _Sample(stream.reshape(-1, channels, side * patch, side * patch))
+        return _Sample(unpatchify(model, stream))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import itertools
 import re
 import warnings
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -288,3 +289,12 @@ def test_a_form_that_does_not_fit_the_trajectory_is_refused_before_it_is_capture
         session(**step_inputs(noise(5), TIMESTEPS[3], labels(5)))
     with pytest.raises(AssertionError, match="it was captured"):
         session(**step_inputs(noise(size=24), TIMESTEPS[0], labels()))  # a new trajectory may have another form
+
+
+def test_what_serves_a_form_of_call_is_remembered_up_to_a_bound(monkeypatch):
+    fast = made_up_captures()
+    kept = {word: serve(fast, k=word) for word in "abc"}
+    fast._steppers._search = search = Mock(wraps=fast._steppers._search)
+    monkeypatch.setattr("fouriercache.runtime.steppers._MOST_FORMS", 2)
+    assert all(serve(fast, k=word) is kept[word] for word in "ababca")
+    assert [made.args[0].key for made in search.call_args_list] == [kept[word].key for word in "abca"]

@@ -214,8 +214,8 @@ class _Estimate:
         """What does not depend on the latents, in a trajectory that has `count` steps of the mode."""
         context = self._work(parts.context)
         if self._batch_symbol is not None and is_batch and self._is_batch(parts, count):
-            rows = self._batch * count
-            return context + work_of([parts.timed], self._device, Sizes({self._batch_symbol: rows}, parts.timed))
+            sizes = Sizes({self._batch_symbol: self._batch * count}, parts.timed)
+            return context + work_of([parts.timed], self._device, sizes)
         return context + self._timed_work(parts).times(count)
 
     def _is_batch(self, parts: StepPrograms, count: int) -> bool:

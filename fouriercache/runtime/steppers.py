@@ -65,14 +65,16 @@ class Steppers:
     def find(self, call: Call) -> LiveStepper | None:
         """Return what serves the call and was verified at its sizes."""
         known, form = self._found, (call.key, call.form)  # another thread may put an empty one in its place
-        stepper = known.get(form) or self._search(call)
+        stepper = known.get(form)
         if stepper is None:
-            return None
+            stepper = self._search(call)
+            if stepper is None:
+                return None
+            if stepper.questions is None:  # what serves this call serves all of its form
+                if len(known) >= _MOST_FORMS:
+                    known.clear()
+                known[form] = stepper
         self._used[stepper] = next(self._ticks)
-        if stepper.questions is None:  # what serves this call serves all of its form
-            if len(known) >= _MOST_FORMS:
-                known.clear()
-            known[form] = stepper
         return stepper
 
     def _search(self, call: Call) -> LiveStepper | None:
