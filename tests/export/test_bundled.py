@@ -68,26 +68,6 @@ def test_prepared_timesteps_hoist_the_conditioning_in_one_batch(stacked, bundled
     assert [files.count(f"{mode}.moving.onnx") for mode in ("compute", "reuse")] == [computed, 9 - computed]
 
 
-def test_kept_features_are_bound_where_they_lie(bundled, monkeypatch):
-    places: dict[str, list[int]] = {}
-    place = GraphExecutable._place
-
-    def record(self, value):
-        found = place(self, value)
-        places.setdefault(self.graph.file, []).append(found[-1])
-        return found
-
-    monkeypatch.setattr(GraphExecutable, "_place", record)
-    session = bundled.new_session()
-    x = noise()
-    for step, timestep in enumerate(TIMESTEPS[:3]):
-        session(**step_inputs(x, timestep, labels()))
-        if step < 2:
-            kept = session.features[0]["stack.residual"].data_ptr()
-            assert places["compute.moving.onnx"][-1] == kept, "the feature is the memory that the graph wrote to"
-    assert kept in places["reuse.moving.onnx"]
-
-
 def test_a_bundle_runs_without_diffusers_and_without_the_models_code(bundle, bundled):
     script = f"""
 import sys

@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
-from fouriercache.bundle import Graph, dtype_of, is_evaluable, shape_of
+from fouriercache.bundle import Graph, is_evaluable, shape_of
 from fouriercache.errors import EngineError
 from fouriercache.program import Input, Output
-
-_ELEMENTS = {
-    torch.float32: 1,
-    torch.uint8: 2,
-    torch.int8: 3,
-    torch.int16: 5,
-    torch.int32: 6,
-    torch.int64: 7,
-    torch.bool: 9,
-    torch.float16: 10,
-    torch.float64: 11,
-    torch.bfloat16: 16,
-}
-"""ONNX's numbers of element types."""
+from fouriercache.runtime.onnxruntime.binding import Binding
 
 _Shapes: TypeAlias = tuple[torch.Size, ...]
 
 _MOST_KNOWN = 64
-"""Sets of input shapes for which those of the results are kept."""
+"""Sets of input shapes for which those of the results are kept, and bindings."""
+
+
+class _Form(NamedTuple):
+    """What is known of inputs of one set of shapes.
+
+    `results` has the shapes of what they give, None where they follow from inputs that the graph does not have.
+    `idle` are the bindings that no thread is using now.
+    """
+
+    results: tuple[tuple[int, ...] | None, ...]
+    idle: list[Binding]
 
 
 class GraphExecutable:
     """A graph that is called like a program on any other backend.
 
     A kept feature is bound where it lies, and what is to be kept is written to memory that torch has just given out, so
-    a ring of features is never copied. Several threads may call it at a time.
+    a ring of features is never copied. What is bound stays bound between calls. Several threads may call it at a time.
 
     Attributes:
         graph: what the manifest says of it.
@@ -47,12 +45,8 @@ class GraphExecutable:
         self.inputs = tuple(Input(given.name, given.role) for given in graph.inputs)
         self.outputs = tuple(returned.name for returned in graph.outputs)
         self._session, self._device = session, device
-        self._dtypes = [dtype_of(given.dtype) for given in graph.inputs]
-        self._results = [(returned, dtype_of(returned.dtype)) for returned in graph.outputs]
-        self._nowhere = torch.zeros(
-            16, dtype=torch.uint8, device=device
-        )  # where a tensor without entries is said to be
-        self._known: dict[_Shapes, tuple[tuple[int, ...] | None, ...]] = {}
+        self._nowhere = torch.zeros(16, dtype=torch.uint8, device=device)  # for tensors without entries
+        self._known: dict[_Shapes, _Form] = {}
 
     @property
     def returned(self) -> tuple[Output, ...]:
@@ -65,31 +59,26 @@ class GraphExecutable:
         Raises EngineError when a tensor has a shape, dtype or device that the graph does not take, or ONNX Runtime
         refuses to run.
         """
-        held = [value.detach().contiguous() for value in values]
+        held = [value if value.is_contiguous() else value.contiguous() for value in values]
         shapes = tuple(value.shape for value in held)
-        wanted = self._known.get(shapes) or self._learn(shapes)
-        binding = self._session.io_binding()
-        for given, dtype, value in zip(self.graph.inputs, self._dtypes, held, strict=True):
-            if value.dtype != dtype or value.device != self._device:
-                raise EngineError(
-                    f"{self.graph.file} takes {given.name} as {dtype} on {self._device}, and got {value.dtype} on "
-                    f"{value.device}.\n  Move or cast it before the call."
-                )
-            binding.bind_input(given.name, *self._place(value))
-        results = [
-            None if shape is None else torch.empty(shape, dtype=dtype, device=self._device)
-            for shape, (_, dtype) in zip(wanted, self._results, strict=True)
-        ]
-        for (returned, _), result in zip(self._results, results, strict=True):
-            place = (self._device.type, self._device.index or 0) if result is None else self._place(result)
-            binding.bind_output(returned.graph_name, *place)
+        form = self._known.get(shapes) or self._learn(shapes)
+        try:
+            binding = form.idle.pop()
+        except IndexError:  # none yet, or each in the hands of another thread
+            binding = Binding(self._session, self.graph, self._device, self._nowhere)
+        binding.take(held)
+        results = binding.give(form.results)
         if self._device.type == "cuda":
             torch.cuda.current_stream(self._device).synchronize()  # ONNX Runtime works in a stream of its own
         try:
-            self._session.run_with_iobinding(binding)
+            self._session.run_with_iobinding(binding.bound)
         except Exception as error:  # ONNX Runtime raises a dozen types of its own below Exception
             raise EngineError(f"ONNX Runtime cannot run {self.graph.file}: {error}") from error
-        found = binding.get_outputs() if None in results else []
+        made = [result for result in results if result is not None]
+        if len(made) == len(results):  # a binding that failed, or that holds results of its own, is not used again
+            form.idle.append(binding)
+            return tuple(made)
+        found = binding.bound.get_outputs()
         return tuple(
             torch.from_numpy(found[position].numpy()).to(self._device) if result is None else result
             for position, result in enumerate(results)
@@ -124,22 +113,17 @@ class GraphExecutable:
         file: str = self._session.end_profiling()
         return file
 
-    def _learn(self, shapes: _Shapes) -> tuple[tuple[int, ...] | None, ...]:
-        """The shapes of the results for inputs of these shapes; None where they follow from inputs it does not have."""
+    def _learn(self, shapes: _Shapes) -> _Form:
+        """What is known of inputs of these shapes."""
         sizes = self.sizes({given.name: shape for given, shape in zip(self.inputs, shapes, strict=True)})
         known = tuple(sizes)
-        found = tuple(
+        results = tuple(
             shape_of(returned.shape, sizes)
             if all(isinstance(size, int) or is_evaluable(size, known) for size in returned.shape)
             else None
-            for returned, _ in self._results
+            for returned in self.graph.outputs
         )
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
-        self._known[shapes] = found
+        found = self._known[shapes] = _Form(results, [])
         return found
-
-    def _place(self, value: Tensor) -> tuple[str, int, int, list[int], int]:
-        """Where a tensor lies, as ONNX Runtime asks for it."""
-        pointer = value.data_ptr() if value.numel() else self._nowhere.data_ptr()
-        return value.device.type, value.device.index or 0, _ELEMENTS[value.dtype], list(value.shape), pointer
