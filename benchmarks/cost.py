@@ -12,8 +12,9 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+import torch.nn.attention.flex_attention as flex
 from common import argument_parser
-from launches import CountCalls
+from launches import CountCalls, CountFlex
 from results import Check, Column, Result, Row
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
@@ -27,9 +28,7 @@ from fouriercache.models import zoo
 from fouriercache.passes.pipeline import build_steps
 from fouriercache.program import NoMatch, Program, tensor_of
 
-FORWARD = "the model's forward"
-EXPORTED, LATER = "the model's forward, keeping nothing", "the model's forward, with what an earlier one made"
-OPTIONAL = "forwards that keep what an earlier one made"
+FORWARD, REFUSED = "the model's forward", "refused"
 QUICK = ("DiTTransformer2DModel", "FluxTransformer2DModel")
 METHOD = fc.TaylorSeer(interval=5, order=1)
 LIMIT = 0.1
@@ -64,9 +63,11 @@ ABOUT = (
     "they ran: FLOPs by torch's own FlopCounterMode, launches and bytes by a dispatch mode that sees every call of "
     "ATen and its tensors. The forward is predicted from the captured graph: where the graph makes a whole tensor to "
     "change a part of it, the model writes into the part; what the model computes for nobody, no graph has. Some "
-    "classes keep what an earlier forward made, such as tables of rotary embeddings, unless torch says that they are "
-    "being exported. A graph does not show that, and predicts them as they run when they keep nothing: such a forward "
-    "is judged with the others, and one that keeps is judged apart."
+    "classes keep what an earlier forward made, such as tables of rotary embeddings. A graph does not show that, but "
+    "capture sees it where the model runs, and the forward is predicted without what is kept. torch.export or "
+    "`optimize` refuses some classes; then there is no prediction, and the row says why. flex_attention counts as one "
+    "launch, everywhere, as where there is a kernel for it: while it is counted, torch does not compile it, which it "
+    "cannot under a dispatch mode."
 )
 
 
@@ -82,29 +83,30 @@ def main() -> None:
     good = [row for row in rows if row["flops_measured"] is not None]
     checks = []
     judged = {
-        "the models' own forwards": [row for row in good if row["step"] in (FORWARD, EXPORTED)],
-        OPTIONAL: [row for row in good if row["step"] == LATER],
-        "graphs": [row for row in good if row["step"] not in (FORWARD, EXPORTED, LATER)],
+        "the models' own forwards": [row for row in good if row["step"] == FORWARD],
+        "graphs": [row for row in good if row["step"] != FORWARD],
     }
     for whose, mine in judged.items():
-        for what in ("flops", "launches", "moved") if mine or whose != OPTIONAL else ():
+        for what in ("flops", "launches", "moved"):
             found = [difference(row, what) for row in mine]
             checks.append(Check(f"{whose}: largest relative difference of {what}", max(found, default=1.0), LIMIT))
     classes = len({row["class"] for row in good})
-    checks.append(Check("classes that could not be counted", len(names) - classes, 0))
-    settings = {"classes": classes, "of": len(names), "method": repr(METHOD)}
+    refused = sum(row["step"].startswith(REFUSED) for row in rows)
+    checks.append(Check("classes taken that could not be counted", len(names) - refused - classes, 0))
+    settings = {"classes": classes, "refused": refused, "of": len(names), "method": repr(METHOD)}
     Result("cost", "The cost model's counts, and what was counted while steps ran", ABOUT, settings, COLUMNS, rows,
            checks).write(given.out)  # fmt: skip
 
 
 def measure(name: str) -> list[dict[str, Any]]:
-    """The rows of one class; one row that says so where it is refused, or cannot run under a dispatch mode."""
+    """The rows of one class; one row that says so where it is refused, or cannot be counted."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return measure_steps(name)
         except (OptimizeError, NotImplementedError, RuntimeError, AssertionError) as error:  # torch's counters assert
-            what = f"not counted, {type(error).__name__}: {str(error).splitlines()[0]}"
+            why = REFUSED if isinstance(error, OptimizeError) else "not counted"
+            what = f"{why}, {type(error).__name__}: {str(error).splitlines()[0]}"
             print(f"  {what}", flush=True)
             return [_row(name, what, None, None)]
 
@@ -112,16 +114,14 @@ def measure(name: str) -> list[dict[str, Any]]:
 def measure_steps(name: str) -> list[dict[str, Any]]:
     """The rows of one class."""
     model, call = build(name)
-    later = observe(lambda: model(**call))
-    exported = observe_exported(lambda: model(**call))
+    forward = observe(lambda: model(**call))
     found = capture(model, call, fixed=NoMatch("one batch size is enough to count"))
     steps = build_steps(found, METHOD)
     tensors = Binder(model).flatten(call).tensors
     known = dict(zip((given.name for given in found.program.inputs), tensors, strict=True))
-    original = work_of([found.program], DEVICE, is_model=True)
-    forwards = {FORWARD: later} if exported in (None, later) else {EXPORTED: exported, LATER: later}
+    original = work_of([found.program], DEVICE, is_model=True, kept=found.kept)
     return [
-        *(_row(name, step, original, seen) for step, seen in forwards.items()),
+        _row(name, FORWARD, original, forward),
         _row(name, "captured graph", work_of([found.program], DEVICE), observe(runner(found.program, known))),
         *(
             _row(name, mode, work_of([parts.whole], DEVICE), observe(runner(parts.whole, known)))
@@ -153,20 +153,12 @@ def runner(program: Program, known: Mapping[str, Tensor]) -> Callable[[], object
 def observe(step: Callable[[], object]) -> Work:
     """What ATen is asked to do in a step, after one that makes what is made once."""
     step()
-    with CountCalls() as calls:
-        step()
-    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
-        step()
-    return Work(counter.get_total_flops(), calls.launches, calls.moved)
-
-
-def observe_exported(step: Callable[[], object]) -> Work | None:
-    """The same of a model that takes itself to be exported, and keeps nothing; None if it compiles a part of itself."""
-    try:
-        with patch.multiple(torch.compiler, _is_compiling_flag=True, _is_exporting_flag=True):
-            return observe(step)
-    except torch._dynamo.exc.Unsupported:
-        return None
+    with patch.object(flex, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True):
+        with CountCalls() as calls:
+            step()
+        with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter, CountFlex() as inside:
+            step()
+    return Work(counter.get_total_flops() + inside.flops, calls.launches, calls.moved)
 
 
 def _row(name: str, step: str, predicted: Work | None, measured: Work | None) -> dict[str, Any]:

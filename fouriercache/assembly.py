@@ -30,6 +30,7 @@ class Assembled:
     constants: Mapping[int, Any]
     guards: tuple[Any, ...]
     questions: Questions | None
+    kept: tuple[str, ...] = ()
 
 
 def assemble(traced: Traced, call: Call, samples: Sequence[int], timestep: int) -> Assembled:

@@ -16,6 +16,7 @@ from fouriercache.assembly import Assembled, assemble
 from fouriercache.calls import Binder, Call, apart, find_sample, find_timestep
 from fouriercache.disk_cache import CaptureCache
 from fouriercache.errors import CaptureError, TrajectoryError
+from fouriercache.kept import find_kept, record_with_tables
 from fouriercache.preconditions import check_eval_mode, check_not_offloaded, check_uncached
 from fouriercache.program import NoMatch, Program
 from fouriercache.questions import Answer, Questions, Recording, record
@@ -38,6 +39,8 @@ class Capture:
         constants: results that are not tensors, by position.
         guards: sympy relations of the dynamic sizes under which torch.export took the paths it took.
         questions: what the model asked of its inputs in Python; None if it asked nothing.
+        kept: names of the program's calls whose results the model itself keeps from an earlier forward, as far as it
+            was run.
         is_verified: whether the program was compared with the model on the call it was captured from.
         is_from_disk: whether another process captured it; then it was compared there, with the weights of that one.
     """
@@ -52,6 +55,7 @@ class Capture:
     constants: Mapping[int, Any]
     guards: tuple[Any, ...] = ()
     questions: Questions | None = None
+    kept: tuple[str, ...] = ()
     is_verified: bool = False
     is_from_disk: bool = False
 
@@ -188,7 +192,7 @@ def capture(
     if kept is not None:
         return replace(_of_call(call, kept), is_verified=verify, is_from_disk=True)
     # Before it is traced: what the model makes once and keeps must not be made of torch.export's fake tensors.
-    recording = record(model, arguments, run_model) if verify else None
+    recording, tables = record_with_tables(model, arguments, run_model) if verify else (None, ())
 
     told: list[Answer] = []
 
@@ -214,6 +218,7 @@ def capture(
             "compare its captured graph with.\n"
             "  Look for NaN or inf in the inputs and weights, and for an overflow of the dtype."
         )
+    found = replace(found, kept=find_kept(found.program, call.tensors, tables))
     if place is not None and found.is_verified == verify:
         made = Assembled(**{field.name: getattr(found, field.name) for field in fields(Assembled)})
         place.write(made, has_asked=bool(told or (recording is not None and recording.answers)))

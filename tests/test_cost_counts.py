@@ -23,6 +23,10 @@ NAMES = (
     "WanTransformer3DModel",
     "AllegroTransformer3DModel",
     "AceStepTransformer1DModel",
+    # these keep tables between forwards, attend by flex_attention, or both
+    "LongCatAudioDiTTransformer",
+    "AnyFlowFARTransformer3DModel",
+    "Kandinsky6SRTransformer3DModel",
 )
 USUAL = ("PixArtTransformer2DModel", "FluxTransformer2DModel", "SD3Transformer2DModel", "WanTransformer3DModel")
 EXACT = 0.01
@@ -41,3 +45,4 @@ def test_flops_launches_and_bytes_are_within_a_tenth_of_what_runs(name: str):
             assert difference(row, "launches") <= EXACT, row
             assert difference(row, "moved") <= EXACT, row
         assert difference(row, "launches") <= LIMIT, row
+        assert difference(row, "moved") <= LIMIT, row

@@ -30,6 +30,7 @@ LINES = (
         "capture",
         "disk_cache",
         "in_place",
+        "kept",
         "quick_calls",
         "reused_memory",
         "preconditions",

@@ -5,9 +5,11 @@ from itertools import pairwise
 
 import pytest
 import torch
+import torch.nn.attention.flex_attention as flex
 from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
-from launches import CountCalls
+from launches import CountCalls, CountFlex
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 import fouriercache as fc
 from fouriercache.capture import Capture, capture
@@ -134,3 +136,16 @@ def test_sites_found_grow_with_depth(captured: tuple[int, Capture]):
     depth, found = captured
     sites = build_steps(found, fc.FORA(2, site="stack")).canonical.found
     assert {kind: len(of_kind) for kind, of_kind in sites.items()} == {"branch": 2 * depth, "block": depth, "stack": 1}
+
+
+def test_flex_attention_is_one_launch_and_counts_as_fused_attention(monkeypatch):
+    monkeypatch.setattr(flex, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
+    query, key = torch.ones(1, 2, 128, 16), torch.ones(1, 2, 256, 16)
+    with CountCalls() as calls:
+        flex.flex_attention(query, key, key)
+    assert calls.targets["flex_attention"] == 1
+    assert calls.targets.keys().isdisjoint({"bmm", "matmul", "exp"})  # what it is made of without a kernel
+    with FlopCounterMode(display=False) as outside, CountFlex() as inside:
+        result = flex.flex_attention(query, key, key) @ key.mT
+    assert outside.get_total_flops() == 2 * result.numel() * 16
+    assert inside.flops == 2 * 2 * (128 * 256 * 16) * 2  # two products of two heads, two for each multiply-add

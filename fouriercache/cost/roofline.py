@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import astuple, dataclass, replace
 
 import torch
@@ -39,7 +39,13 @@ class Work:
 
 
 def work_of(
-    programs: Iterable[Program], device: Device, size: Size = hinted, *, between: int = 0, is_model: bool = False
+    programs: Iterable[Program],
+    device: Device,
+    size: Size = hinted,
+    *,
+    between: int = 0,
+    is_model: bool = False,
+    kept: Collection[str] = (),
 ) -> Work:
     """Count what running the programs once each takes.
 
@@ -57,12 +63,15 @@ def work_of(
         between: bytes that other programs touch between two runs of these.
         is_model: whether the model itself runs, whose capture this is: it writes into parts of tensors where a capture
             makes whole ones, and copies nothing for dropout that is off.
+        kept: names of calls whose results are there already, as of tables that a model keeps between forwards.
 
     Raises MethodError when the device has no peak for a dtype that matrices are multiplied in.
     """
     total = Work()
     for program in programs:
-        found = [(node, _cost(node, device, size, is_model=is_model)) for node in program.calls()]
+        spared = _spared(program, kept)
+        calls = [node for node in program.calls() if node not in spared]
+        found = [(node, _cost(node, device, size, is_model=is_model)) for node in calls]
         costs = [cost for _, cost in found if cost is not None]
         moved = sum(cost.read + cost.written for cost in costs)
         memory = _Memory(program, device, size, between + moved)
@@ -73,6 +82,24 @@ def work_of(
         flops, launches = sum(cost.flops for cost in costs), sum(cost.launches for cost in costs)
         total += Work(flops, launches, moved, seconds)
     return total
+
+
+def _spared(program: Program, kept: Collection[str]) -> set[fx.Node]:
+    """The calls `kept`, and what nothing needs but them."""
+    if not kept:
+        return set()
+    # what nobody needs, the model computes all the same; what only asserts something of a value has no value
+    needed, todo = set[fx.Node](), [n for n in program.calls() if n in program.results or _is_for_nobody(n)]
+    while todo:
+        node = todo.pop()
+        if node not in needed and node.name not in kept:
+            needed.add(node)
+            todo += node.all_input_nodes
+    return {node for node in program.calls() if node not in needed}
+
+
+def _is_for_nobody(node: fx.Node) -> bool:
+    return not node.users and tensor_of(node) is not None
 
 
 def _cost(node: fx.Node, device: Device, size: Size, *, is_model: bool) -> CallCost | None:

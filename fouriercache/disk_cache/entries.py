@@ -66,6 +66,7 @@ def read_entry(model: nn.Module, text: str, tensors: Mapping[str, Tensor]) -> As
         {position: reader.values.read(value) for position, value in found["constants"]},
         tuple(read_expression(guard, reader.values.symbols) for guard in found["guards"]),
         None,
+        tuple(found["kept"]),
     )
 
 
@@ -90,6 +91,7 @@ def _write(model: nn.Module, made: Assembled) -> tuple[str, dict[str, Tensor]]:
         "out_spec": _write_spec(made.out_spec),
         "constants": [[position, writer.values.write(value)] for position, value in made.constants.items()],
         "guards": [write_expression(guard) for guard in made.guards],
+        "kept": made.kept,
     }
     return json.dumps(found | writer.tables(), allow_nan=False), tensors
 

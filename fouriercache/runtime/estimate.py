@@ -229,7 +229,8 @@ class _Estimate:
         return own if self._prepared else own + self._timed_work(parts)
 
     def _model_work(self) -> Work:
-        return work_of([self._steps.capture.program], self._device, self._sizes(()), is_model=True)
+        found = self._steps.capture
+        return work_of([found.program], self._device, self._sizes(()), is_model=True, kept=found.kept)
 
     def _moving_work(self, parts: StepPrograms, numbers: tuple[int, ...]) -> Work:
         return self._work(parts.moving, numbers, between=0 if self._prepared else self._work(parts.timed).moved)
