@@ -18,8 +18,10 @@ from fouriercache.checks import check_whole
 from fouriercache.errors import VerifyError
 from fouriercache.text import program_text
 
-Role = Literal["sample", "timestep", "conditioning", "refresh", "coefficients", "slot", "state", "control", "hoisted"]
-OutputRole = Literal["result", "slot", "state", "distance", "hoisted"]
+Role = Literal[
+    "sample", "timestep", "conditioning", "refresh", "coefficients", "slot", "state", "control", "hoisted", "ahead"
+]
+OutputRole = Literal["result", "slot", "state", "distance", "hoisted", "ahead"]
 SiteKind = Literal["attention", "mlp", "block", "stack"]
 
 

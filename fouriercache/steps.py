@@ -9,7 +9,7 @@ from typing import Literal
 
 from fouriercache.capture import Capture
 from fouriercache.methods import Method
-from fouriercache.program import Program, Site
+from fouriercache.program import Input, Program, Site
 from fouriercache.schedules import Place
 
 Mode = Literal["compute", "reuse", "partial"]
@@ -59,6 +59,24 @@ class ProbePrograms:
 
 
 @dataclass(frozen=True)
+class AheadPrograms:
+    """A cached step in two parts, where the timesteps of those behind it are known.
+
+    Attributes:
+        sums: what a step needs of kept features, gates and scalars. own: those of its inputs that differ from step to
+            step.
+        repeated: the same for several steps, given how many. Its inputs are those that the steps share, then those that
+            are each step's own; its outputs are those of the first step, of the second, and so on.
+        rest: makes the step of its latents and sums, which come in as inputs of the role "ahead".
+    """
+
+    sums: Program
+    own: tuple[Input, ...]
+    repeated: Callable[[int], Program]
+    rest: Program
+
+
+@dataclass(frozen=True)
 class Steps:
     """What one capture became: `canonical` with both alternatives in the open, and the parts for each mode.
 
@@ -66,7 +84,8 @@ class Steps:
 
     `outline` builds the single-graph form, one `torch.cond` for the whole step; it takes time and is seldom wanted.
     `mixed` builds a cached mode in which single sites are computed, given their positions in `canonical.sites`; few
-    methods have such steps, and which sites it will be is known when the step comes.
+    methods have such steps, and which sites it will be is known when the step comes. `ahead` cuts the "reuse" mode for
+    trajectories whose timesteps are known; None where that saves nothing.
     """
 
     capture: Capture
@@ -74,6 +93,7 @@ class Steps:
     modes: Mapping[Mode, StepPrograms]
     outline: Callable[[], Program]
     mixed: Callable[[Mode, tuple[int, ...]], StepPrograms]
+    ahead: Callable[[], AheadPrograms | None]
     probe: ProbePrograms | None = None
 
     @cached_property

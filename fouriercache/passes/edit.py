@@ -1,13 +1,14 @@
-"""The only way a pass changes a graph: every new node gets its fake value, its source location and its block label."""
+"""The only way a pass changes a graph: every new node gets its fake value, its source location and its block label.
+
+New graphs are made in `copies`.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import itertools
 import operator
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, StatelessSymbolicC
 
 from fouriercache.errors import PassError
 from fouriercache.passes.fakes import known_result
-from fouriercache.program import Input, Output, Program, Role, value_of
+from fouriercache.program import Input, Program, Role, value_of
 
 aten = torch.ops.aten
 _SIZES = itertools.count()
@@ -170,51 +171,6 @@ def insert_input(program: Program, name: str, value: Any, role: Role) -> fx.Node
     return node
 
 
-def copy_part(
-    program: Program,
-    results: Sequence[fx.Node],
-    nodes: Collection[fx.Node],
-    outputs: tuple[Output, ...],
-    stops: Mapping[fx.Node, Input] | None = None,
-) -> Program:
-    """Copy a part of a program; attributes that the part does not read are not in it.
-
-    Args:
-        results: what the part returns. nodes: all that it is made of, `stops` among them. outputs: the results' roles.
-        stops: nodes that become inputs, behind the others.
-    """
-    stops = stops or {}
-    placeholders = program.placeholders
-    inputs = [given for node, given in zip(placeholders, program.inputs, strict=True) if node in nodes]
-    graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
-    for node in placeholders:
-        if node in nodes:
-            copies[node] = graph.node_copy(node)
-    for stop, given in stops.items():
-        copies[stop] = graph.placeholder(given.name)
-        copies[stop].meta["val"] = stop.meta["val"]
-    for node in program.graph.nodes:
-        if node in nodes and node not in copies and node.op != "output":
-            copies[node] = graph.node_copy(node, lambda source: copies[source])
-    for node, new in copies.items():
-        wanted = stops[node].name if node in stops else node.name
-        if new.name != wanted:
-            raise PassError(f"the part already has a node called {wanted}")
-    graph.output(tuple(copies[node] for node in results)).meta = copy.copy(program.output_node.meta)
-    used = {str(node.target) for node in graph.find_nodes(op="get_attr")}
-    return replace(
-        program,
-        graph=graph,
-        attributes={name: value for name, value in program.attributes.items() if name in used},
-        sources={name: source for name, source in program.sources.items() if name in used},
-        inputs=(*inputs, *stops.values()),
-        outputs=outputs,
-        found=dict(program.found),
-        slots=dict(program.slots),
-        refused={name: list(reasons) for name, reasons in program.refused.items()},
-    )
-
-
 def retype_input(node: fx.Node, value: Any) -> None:
     """Give a placeholder another fake value: what is fed to it has another form from now on."""
     node.meta["val"] = value
@@ -250,33 +206,6 @@ def remove_inputs(program: Program, *roles: Role) -> int:
             kept.append(given)
     program.set_inputs(kept)
     return count
-
-
-def build_body(body: Program, operands: Mapping[str, fx.Node], results: Sequence[str]) -> fx.GraphModule:
-    """Build the body of a control-flow call: a graph that reads its operands and nothing else.
-
-    A weight read inside a body by `get_attr` becomes a fake tensor when torch traces the call, so weights are
-    operands too.
-
-    Args:
-        operands: which operand of the call stands for each placeholder and weight of `body`, by name; operands in
-            order of their first mention.
-        results: names of what the body returns: its own calls, placeholders or weights.
-    """
-    graph = fx.Graph()
-    given: dict[fx.Node, fx.Node] = {}
-    copied: dict[str, fx.Node] = {}
-    for name, operand in operands.items():
-        if operand not in given:
-            given[operand] = graph.placeholder(operand.name)
-            given[operand].meta.update(operand.meta)
-        copied[name] = given[operand]
-    for node in body.graph.nodes:
-        if node.name not in copied and node.op in ("call_function", "get_attr"):
-            copied[node.name] = graph.node_copy(node, lambda source: copied[source.name])
-    graph.output(tuple(copied[name] for name in results))
-    nested = {str(node.target): body.attributes[str(node.target)] for node in graph.find_nodes(op="get_attr")}
-    return fx.GraphModule(nested, graph, class_name="Body")
 
 
 def insert_cond(

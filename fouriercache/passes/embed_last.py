@@ -13,6 +13,7 @@ from fouriercache.passes.base import Pass
 from fouriercache.passes.edit import insert_before, redirect, replace_uses
 from fouriercache.passes.hoist_conditioning import fixed_values
 from fouriercache.passes.match import CASTS, descendants
+from fouriercache.passes.updates import only_reader, type_text, updates_of
 from fouriercache.program import NoMatch, Program, sizes_of, tensor_of, value_of
 
 aten = torch.ops.aten
@@ -61,9 +62,9 @@ class EmbedLast(Pass):
             if linear in fixed or linear in kept or len(linear.args) < 3 or not fixed.issuperset(linear.args[1:]):
                 continue
             stream, position = _positioned(linear, fixed)
-            updates = _updates(stream)
+            updates = updates_of(stream)
             if kept.isdisjoint(updates):
-                if (reader := _only_reader(stream)) is not None and reader.target in CASTS:
+                if (reader := only_reader(stream)) is not None and reader.target in CASTS:
                     self.refuse(program, NoMatch("what is added is summed in another precision", linear.name))
                 continue
             if (found := _move(linear, position, updates)) is not None:
@@ -75,13 +76,9 @@ class EmbedLast(Pass):
         return count
 
 
-def _only_reader(node: fx.Node) -> fx.Node | None:
-    return next(iter(node.users)) if len(node.users) == 1 else None
-
-
 def _positioned(linear: fx.Node, fixed: set[fx.Node]) -> tuple[fx.Node, fx.Node | None]:
     """The stream as it begins, and the position in it, if one is added."""
-    reader = _only_reader(linear)
+    reader = only_reader(linear)
     if reader is not None and reader.target is aten.add.Tensor and not reader.kwargs:
         others = [argument for argument in reader.args if argument is not linear]
         if len(others) == 1 and isinstance(others[0], fx.Node) and others[0] in fixed:
@@ -89,23 +86,10 @@ def _positioned(linear: fx.Node, fixed: set[fx.Node]) -> tuple[fx.Node, fx.Node 
     return linear, None
 
 
-def _updates(stream: fx.Node) -> list[fx.Node]:
-    """The calls that add to the stream, one after the other, each the only reader of the one before."""
-    found: list[fx.Node] = []
-    node: fx.Node | None = stream
-    while node is not None and (reader := _only_reader(node)) is not None:
-        adds = reader.target in (aten.addcmul.default, aten.add.Tensor) and not reader.kwargs
-        if not adds or reader.args[0] is not node or node in reader.args[1:]:
-            break
-        found.append(reader)
-        node = reader
-    return found
-
-
 def _move(linear: fx.Node, position: fx.Node | None, updates: list[fx.Node]) -> NoMatch | None:
     """Move one embedding; where it cannot be, say why."""
     given, tokens = linear.args[0], tensor_of(linear.args[0])
-    if len({_form(node) for node in (linear, *updates)}) != 1:
+    if len({type_text(node) for node in (linear, *updates)}) != 1:
         return NoMatch("what is added has another precision or shape", linear.name)
     sizes = sizes_of(value_of(linear))[1:]
     if tokens is None or tokens.ndim != 3 or not all(isinstance(size, int) for size in sizes):
@@ -114,7 +98,7 @@ def _move(linear: fx.Node, position: fx.Node | None, updates: list[fx.Node]) -> 
     added = [] if position is None else [_insert_fixed(linear, aten.add.Tensor, position, bias)]
     start: Any = added[0] if added else bias
     begun = insert_before(first, first.target, start, *first.args[1:])  # type: ignore[arg-type]
-    if _form(begun) != _form(linear):
+    if type_text(begun) != type_text(linear):
         for new in (begun, *added):
             new.graph.erase_node(new)
         return NoMatch("the first update does not reach every token", linear.name)
@@ -142,9 +126,3 @@ def _insert_fixed(linear: fx.Node, target: Callable[..., Any], *args: Any) -> fx
         if source.op == "get_attr" and not source < anchor:
             anchor.prepend(source)
     return insert_before(anchor, target, *args, like=linear)
-
-
-def _form(node: fx.Node) -> tuple[str, ...]:
-    """Precision, sizes and strides, as text: comparing symbolic sizes would add guards to the capture."""
-    value = value_of(node)
-    return (str(value.dtype), *map(str, sizes_of(value)), *map(str, value.stride()))

@@ -117,7 +117,7 @@ def _rewrite(update: _Update, scales: Scales) -> None:
     (total,) = (argument for argument in add.args if argument is not update.branch)
     assert isinstance(total, fx.Node)
     if value_of(total).dtype in (torch.float16, torch.bfloat16):
-        total = insert_before(add, aten.to.dtype, total, torch.float32)
+        total = _in_float32(add, total)
     terms = update.sum.insert_terms(add, scales)
     # An addcmul takes the layout of its first operand: a stream that is transposed (out of a patch embedding) would be
     # updated against the layout of every slot, each time for several times the cost of one copy.
@@ -136,3 +136,11 @@ def _rewrite(update: _Update, scales: Scales) -> None:
     if value_of(total).dtype != want:
         total = insert_before(add, aten.to.dtype, total, want)
     replace_uses(add, total)
+
+
+def _in_float32(add: fx.Node, total: fx.Node) -> fx.Node:
+    """The stream in float32, before it was rounded to what nothing but this update reads."""
+    source = total.args[0] if total.target is aten.to.dtype and len(total.users) == 1 else None
+    if isinstance(source, fx.Node) and value_of(source).dtype is torch.float32:
+        return source
+    return insert_before(add, aten.to.dtype, total, torch.float32)

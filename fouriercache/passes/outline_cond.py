@@ -10,7 +10,8 @@ from fouriercache import ops
 from fouriercache.errors import PassError, PreconditionError
 from fouriercache.passes.base import Pass
 from fouriercache.passes.bodies import own_results, result_types
-from fouriercache.passes.edit import build_body, insert_cond
+from fouriercache.passes.copies import build_body
+from fouriercache.passes.edit import insert_cond
 from fouriercache.passes.remove_dead import RemoveDead
 from fouriercache.passes.specialize_step import SpecializeStep
 from fouriercache.program import Program

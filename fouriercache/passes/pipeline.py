@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 
 from torch import fx
 
@@ -12,6 +13,7 @@ from fouriercache.codecs import Storage
 from fouriercache.errors import MethodError, PreconditionError, UnsupportedModelError
 from fouriercache.indicators import Indicator
 from fouriercache.methods import Method
+from fouriercache.passes.ahead import look_ahead
 from fouriercache.passes.base import Pipeline
 from fouriercache.passes.embed_last import EmbedLast
 from fouriercache.passes.encode_cache import EncodeCache
@@ -126,7 +128,15 @@ def build_steps(capture: Capture, method: Method, grid: TokenGrid | None = None,
     if not isinstance(method.schedule, SiteSchedule):  # a site computed alone may read what no other step reads
         _drop_unread_sites(canonical, wholes)
     parts = {mode: cut(program) for mode, program in wholes.items()}
-    return Steps(capture, canonical, parts, lambda: outline(canonical), lambda *key: cut(whole(*key)), probe)
+    return Steps(
+        capture,
+        canonical,
+        parts,
+        lambda: outline(canonical),
+        lambda *key: cut(whole(*key)),
+        cache(lambda: look_ahead(parts["reuse"].moving)),
+        probe,
+    )
 
 
 def _check_codec(method: Method) -> None:

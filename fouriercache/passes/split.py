@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import fx
 
-from fouriercache.passes.edit import copy_part
+from fouriercache.passes.copies import copy_part
 from fouriercache.passes.hoist_conditioning import hoistable
 from fouriercache.passes.merge_duplicates import is_pure
 from fouriercache.passes.remove_dead import RemoveDead
@@ -18,10 +19,12 @@ aten = torch.ops.aten
 _VIEWS = {aten.slice.Tensor, aten.flatten.using_ints, aten.transpose.int}
 
 
-def split(program: Program, moving: tuple[Role, ...]) -> tuple[Program, Program]:
+def split(
+    program: Program, moving: tuple[Role, ...], role: Literal["hoisted", "ahead"] = "hoisted"
+) -> tuple[Program, Program]:
     """Cut a program in two: what depends on no input of the roles `moving`, and the rest.
 
-    The first returns every value of its own that the second reads; the second takes them as inputs of role "hoisted",
+    The first returns every value of its own that the second reads; the second takes them as inputs of the role `role`,
     in the same order. The second returns what `program` returns. Neither repeats a call of the other, but for views
     of weights, which stay where they are read so that they are never stale.
     """
@@ -34,10 +37,10 @@ def split(program: Program, moving: tuple[Role, ...]) -> tuple[Program, Program]
         and tensor_of(node) is not None
         and any((user not in inside and user not in weights) or user.op == "output" for user in node.users)
     )
-    outputs = tuple(Output(node.name, "hoisted") for node in border)
+    outputs = tuple(Output(node.name, role) for node in border)
     first = copy_part(program, list(border), _needed(program, border, {}), outputs)
     needed = _needed(program, program.results, border)
-    stops = {node: Input(f"hoisted_{node.name}", "hoisted") for node in border if node in needed}
+    stops = {node: Input(f"{role}_{node.name}", role) for node in border if node in needed}
     second = copy_part(program, program.results, needed, program.outputs, stops)
     return replace(first, sites=(), history=0), second
 

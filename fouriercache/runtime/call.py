@@ -8,7 +8,7 @@ from itertools import pairwise
 from math import isfinite
 from typing import TypeAlias
 
-from fouriercache.errors import TrajectoryError
+from fouriercache.errors import CalibrationError, TrajectoryError
 
 Timestep: TypeAlias = tuple[float, ...]
 
@@ -70,6 +70,17 @@ def check_trajectory(timesteps: Sequence[float], num_steps: int | None, *, is_eq
     else:
         return values
     raise TrajectoryError(f"These timesteps cannot be prepared: {fault}.\n  where: {show_timestep(values)}\n  {todo}")
+
+
+def check_calibrated(step: int, timestep: Timestep, timesteps: Sequence[float]) -> None:
+    """Raise CalibrationError when the step's timestep is off by more than a thousandth of the largest calibrated."""
+    expected = timesteps[step] if step < len(timesteps) else None
+    if expected is None or abs(timestep[0] - expected) > 1e-3 * max(map(abs, timesteps)):
+        raise CalibrationError(
+            f"The method was calibrated with other timesteps than this trajectory has.\n"
+            f"  where: step {step}, timestep {show_timestep(timestep)}, calibrated with {expected}\n"
+            "  Use the scheduler it was calibrated with, or calibrate with this one."
+        )
 
 
 def read_timesteps(timesteps: object) -> Timestep:

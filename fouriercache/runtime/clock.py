@@ -105,6 +105,11 @@ class Clock:
         """The number of steps of a trajectory: as prepared, or as declared; None if unknown."""
         return len(self._prepared) or self._declared_steps
 
+    @property
+    def prepared(self) -> Timestep:
+        """The timesteps of every trajectory, as prepared; () if they are not known."""
+        return self._prepared
+
     def reset(self) -> None:
         """Forget everything but the arguments of the constructor: trajectory, prepared timesteps, how runs ended."""
         self._place = None

@@ -104,14 +104,17 @@ class Hoisted:
     """The hoisted values of one step mode for one conditioning.
 
     `context` holds the context part's results; `batch` the timed part's by timestep, as one batch gave them; `single`
-    those that steps computed alone, the newest last, at most MOST_SINGLE. Everything is dropped when the conditioning
-    or a weight changes, and when a trajectory begins.
+    those that steps computed alone, the newest last, at most MOST_SINGLE. `ahead` has what was made of kept features
+    for steps to come, by step, and `made_of` says of which. Everything is dropped when the conditioning or a weight
+    changes, and when a trajectory begins.
     """
 
     weights: tuple[int, ...] = ()
     context: Mapping[str, Tensor] | None = None
     batch: dict[_Stamp, Mapping[str, Tensor]] = field(default_factory=dict)
     single: dict[_Stamp, Mapping[str, Tensor]] = field(default_factory=dict)
+    ahead: dict[int, Mapping[str, Tensor]] = field(default_factory=dict)
+    made_of: object = None
 
     def find(self, stamp: _Stamp) -> Mapping[str, Tensor] | None:
         """The timed part's results for a timestep, if they are kept."""
@@ -126,7 +129,7 @@ class Hoisted:
 
     def tensors(self) -> list[Tensor]:
         """Every value that is held."""
-        by_step = (self.context or {}, *self.batch.values(), *self.single.values())
+        by_step = (self.context or {}, *self.batch.values(), *self.single.values(), *self.ahead.values())
         return [tensor for values in by_step for tensor in values.values()]
 
 
@@ -175,8 +178,8 @@ class Conditioning:
         weights = self._context.version() + self._timed.version()
         if weights != kept.weights:
             kept.weights, kept.context = weights, None
-            kept.batch.clear()
-            kept.single.clear()
+            for by_stamp in (kept.batch, kept.single, kept.ahead):
+                by_stamp.clear()
         if kept.context is None:
             kept.context = _run(self._context, named)
         found = kept.find(stamp)
@@ -186,6 +189,13 @@ class Conditioning:
         if found is None:
             found = kept.keep(stamp, _run(self._timed, {**named, **_as_inputs(kept.context)}))
         return {**kept.context, **found}
+
+    def known(self, kept: Hoisted, stamp: _Stamp) -> dict[str, Tensor] | None:
+        """Return every hoisted value of a step by name, if they are kept; None if they would have to be computed."""
+        if not self._timed.outputs:
+            return dict(kept.context or {})
+        found = kept.find(stamp)
+        return None if found is None else {**(kept.context or {}), **found}
 
     def _run_batch(
         self,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from torch import nn
@@ -12,7 +14,7 @@ from fouriercache.errors import PreconditionError
 from fouriercache.methods import Method
 from fouriercache.program import Program, tensor_of
 from fouriercache.runtime.backend import Backend, LiveProgram, backend_from_name
-from fouriercache.runtime.parts import Parts, ProbeParts, StepForm
+from fouriercache.runtime.parts import AheadParts, Parts, ProbeParts, StepForm
 from fouriercache.runtime.stepper import Stepper
 from fouriercache.steps import ModeKey, ProbePrograms, StepPrograms, Steps
 
@@ -25,7 +27,21 @@ class LiveStepper(Stepper):
         canonical = steps.canonical
 
         def build(key: ModeKey) -> Parts:
+            if key == ("reuse", ()):
+                return replace(_parts(steps.modes["reuse"], model, backend), ahead=cache(ahead))
             return _parts(steps.mixed(*key) if key[1] else steps.modes[key[0]], model, backend)
+
+        def ahead() -> AheadParts | None:
+            found = steps.ahead()
+            if found is None:
+                return None
+            return AheadParts(
+                lambda count: LiveProgram(found.repeated(count), model, backend),
+                tuple(given for given in found.sums.inputs if given not in found.own),
+                found.own,
+                tuple(output.name for output in found.sums.outputs),
+                LiveProgram(found.rest, model, backend),
+            )
 
         form = StepForm(
             inputs=steps.capture.program.inputs,

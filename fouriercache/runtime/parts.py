@@ -50,11 +50,23 @@ class Nothing:
 
 
 @dataclass(frozen=True)
+class AheadParts:
+    """A cached step in two parts, ready to run; see `AheadPrograms`."""
+
+    sums: Callable[[int], Executable]
+    shared: tuple[Input, ...]
+    own: tuple[Input, ...]
+    outputs: tuple[str, ...]
+    rest: Executable
+
+
+@dataclass(frozen=True)
 class Parts:
     """One step mode, ready to run; see `StepPrograms` for the three parts and `rows`.
 
     Attributes:
         outputs: what `moving` gives. table: the shape of its input of the role "coefficients"; () if it has none.
+        ahead: the moving part cut in two, for steps that are known; asked for when there are some. None: it is not cut.
     """
 
     context: Executable
@@ -63,6 +75,7 @@ class Parts:
     rows: frozenset[str] | None
     outputs: tuple[Output, ...]
     table: tuple[int, ...] = ()
+    ahead: Callable[[], AheadParts | None] = lambda: None
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ class Request:
             self._forget_other_conditioning(stepper, state, conditioning)
             if stepper.probe is not None:
                 looks.append(self._look(stepper, named, stamp, state, is_compared=False))
-        outcome = stepper.run(plan, named, state, stamp, lambda: self._ahead(plan, stepper))
+        outcome = stepper.run(plan, named, state, stamp, self._session)
         if self._check_finite:
             check_finite(outcome.results, sample[0], plan)
         products = stepper.products(outcome.values, state.ring) if plan.mode == "compute" else ()
@@ -188,20 +188,6 @@ class Request:
         elif state.conditioning.stands_for(conditioning):
             return
         state.conditioning = Remembered.of(conditioning)
-
-    def _ahead(self, plan: Plan, stepper: Stepper) -> list[float]:
-        """The prepared timesteps that `plan.mode` will serve from here on.
-
-        Where only the run shows which those are, all of them: half of a batch for nothing costs less than a run for
-        each step. Those of the last trajectory are no substitute: a batch rounds differently, so the second of two
-        equal runs would differ from the first, and nobody asked for that.
-        """
-        known = () if plan.refreshed else self._prepared  # a mode with sites of its own serves few steps
-        steps = range(plan.position.step, len(known))
-        computed = stepper.computed(len(known)) if known else None
-        if computed is None:
-            return list(known[plan.position.step :])
-        return [known[step] for step in steps if (step in computed) == (plan.mode == "compute")]
 
     def prepare(self, timesteps: Sequence[float] | Tensor) -> None:
         """Fix the timesteps of the trajectories to come.

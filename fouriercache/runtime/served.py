@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from fouriercache.errors import MethodError
+from fouriercache.predictors import Predictor
 from fouriercache.schedules import Place, Schedule, SiteSchedule, TokenCounts
 
 
@@ -40,3 +42,27 @@ def serve_step(
             for site, place in enumerate(places)
         )
     return Served("partial", refreshed, counts) if any(counts) else Served("reuse", refreshed, ())
+
+
+def checked_tokens(tokens: TokenCounts | None, predictor: Predictor, num_steps: int | None) -> TokenCounts | None:
+    """Return what says how many tokens are chosen, None when none are.
+
+    Raises MethodError when it needs the number of steps and there is none, or the predictor reads older features: the
+    chosen tokens are written into the newest one, and the older ones would be of other tokens.
+    """
+    if tokens is None:
+        return None
+    if predictor.history != 1:
+        raise MethodError(
+            f"Chosen tokens are written into the one kept feature, and the predictor {predictor.name!r} reads "
+            f"{predictor.history}.\n"
+            f"  where: {tokens!r} with {predictor!r}\n"
+            "  Use predictor=Reuse(), or tokens=All()."
+        )
+    if tokens.needs_num_steps and num_steps is None:
+        raise MethodError(
+            "The number of chosen tokens depends on the number of steps of a trajectory, and it is not known.\n"
+            f"  where: {tokens!r}\n"
+            "  Pass optimize(..., num_steps=) the scheduler's number of steps."
+        )
+    return tokens

@@ -10,12 +10,12 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache, partial
 from typing import Literal, NamedTuple, TypeAlias
 
-from fouriercache.errors import CalibrationError, MethodError, TrajectoryError
+from fouriercache.errors import MethodError, TrajectoryError
 from fouriercache.predictors import Coefficients, Grams, Predictor, check_length
-from fouriercache.runtime.call import StepCall, show_timestep
+from fouriercache.runtime.call import StepCall, check_calibrated, show_timestep
 from fouriercache.runtime.clock import Clock, Direction, PassKey, Position
 from fouriercache.runtime.coefficients import extended, padded_coefficients, without_products, without_whole_steps
-from fouriercache.runtime.served import by_site, serve_step
+from fouriercache.runtime.served import by_site, checked_tokens, serve_step
 from fouriercache.schedules import Decision, Place, Schedule, TokenCounts
 
 __all__ = ["Clock", "Measure", "Plan", "Position", "Session", "StepCall"]
@@ -97,7 +97,7 @@ class Session:
         self._schedule, self._predictor = schedule, predictor
         self._site_schedule = by_site(schedule)
         self._timesteps = timesteps
-        self._tokens = _checked_tokens(tokens, predictor, num_steps)
+        self._tokens = checked_tokens(tokens, predictor, num_steps)
         self._none: Coefficients = (((0.0,) * predictor.history,) * (len(predictor.edges) + 1),)
         self._history, self._needs_gram = predictor.history, predictor.needs_gram
         # the same questions come back in every trajectory, but for those about its own features; the bound keeps a
@@ -109,6 +109,11 @@ class Session:
     def num_steps(self) -> int | None:
         """The number of steps of a trajectory: as prepared, or as declared; None if unknown."""
         return self._clock.num_steps
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the timesteps of the trajectories are known."""
+        return bool(self._clock.prepared)
 
     @property
     def computed(self) -> dict[PassKey, tuple[int, ...]]:
@@ -126,7 +131,7 @@ class Session:
         """Return where the call stands, and what its pass has behind it; raises as `plan` does. Changes nothing."""
         position = self._clock.begin(call)
         if self._timesteps is not None:
-            _check_calibrated(position, self._timesteps)
+            check_calibrated(position.step, position.timestep, self._timesteps)
         history = None if position.is_new_trajectory else self._histories.get(position.pass_key)
         if history is not None and history.signature != call.signature:
             raise _changed_signature(history.signature, call.signature, position)
@@ -194,6 +199,35 @@ class Session:
             rows.append(table[site] if len(table) > 1 else table[0])
         return tuple(rows) if len(set(rows)) > 1 else (rows[0],)
 
+    def ahead(self, plan: Plan) -> list[float]:
+        """Return the prepared timesteps that `plan.mode` will serve from here on.
+
+        Where only the run shows which those are, all of them: half of a batch for nothing costs less than a run for
+        each step. Those of the last trajectory are no substitute: a batch rounds differently, so the second of two
+        equal runs would differ from the first, and nobody asked for that.
+        """
+        timesteps, step = self._clock.prepared, plan.position.step
+        if plan.refreshed:  # a mode with sites of its own serves few steps
+            return []
+        computed = self._schedule.steps(len(timesteps)) if timesteps else None
+        if computed is None:
+            return list(timesteps[step:])
+        is_computed = plan.mode == "compute"
+        return [timesteps[at] for at in range(step, len(timesteps)) if (at in computed) == is_computed]
+
+    def following(self, plan: Plan) -> list[tuple[int, float, Coefficients]]:
+        """Return step, timestep and coefficients of the cached steps from here to the next that is computed.
+
+        [] where they are not known: nothing is prepared, or the schedule decides as it runs, or tells sites apart.
+        """
+        timesteps, step = self._clock.prepared, plan.position.step
+        computed = self._schedule.steps(len(timesteps)) if timesteps and self._site_schedule is None else None
+        if computed is None or plan.mode != "reuse":
+            return []
+        end = min((other for other in computed if other > step), default=len(timesteps))
+        history = self._histories[plan.position.pass_key]
+        return [(at, timesteps[at], self._cached_coefficients(history, at, 0)) for at in range(step, end)]
+
     def commit(self, plan: Plan, products: Sequence[Sequence[float]] = ()) -> None:
         """Take over `plan`, now that the call has succeeded.
 
@@ -240,47 +274,12 @@ class Session:
         self._histories.clear()
 
 
-def _check_calibrated(position: Position, timesteps: tuple[float, ...]) -> None:
-    """Raise CalibrationError when the step's timestep is off by more than a thousandth of the largest."""
-    expected = timesteps[position.step] if position.step < len(timesteps) else None
-    if expected is None or abs(position.timestep[0] - expected) > 1e-3 * max(map(abs, timesteps)):
-        raise CalibrationError(
-            f"The method was calibrated with other timesteps than this trajectory has.\n"
-            f"  where: step {position.step}, timestep {show_timestep(position.timestep)}, calibrated with {expected}\n"
-            "  Use the scheduler it was calibrated with, or calibrate with this one."
-        )
-
-
 def _refuse_to_measure(key: PassKey) -> float:
     raise MethodError(
         "The schedule depends on how far an indicator moved, and nothing here measures it.\n"
         f"  where: pass {key!r}\n"
         "  Let optimize() build the model: it adds the graph that measures."
     )
-
-
-def _checked_tokens(tokens: TokenCounts | None, predictor: Predictor, num_steps: int | None) -> TokenCounts | None:
-    """Return what says how many tokens are chosen, None when none are.
-
-    Raises MethodError when it needs the number of steps and there is none, or the predictor reads older features: the
-    chosen tokens are written into the newest one, and the older ones would be of other tokens.
-    """
-    if tokens is None:
-        return None
-    if predictor.history != 1:
-        raise MethodError(
-            f"Chosen tokens are written into the one kept feature, and the predictor {predictor.name!r} reads "
-            f"{predictor.history}.\n"
-            f"  where: {tokens!r} with {predictor!r}\n"
-            "  Use predictor=Reuse(), or tokens=All()."
-        )
-    if tokens.needs_num_steps and num_steps is None:
-        raise MethodError(
-            "The number of chosen tokens depends on the number of steps of a trajectory, and it is not known.\n"
-            f"  where: {tokens!r}\n"
-            "  Pass optimize(..., num_steps=) the scheduler's number of steps."
-        )
-    return tokens
 
 
 def _changed_signature(old: Hashable, new: Hashable, position: Position) -> TrajectoryError:

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fouriercache.calls import Call
-from fouriercache.errors import MethodError
 from fouriercache.methods import Method
-from fouriercache.predictors import Coefficients
 from fouriercache.program import Slot
 from fouriercache.runtime.conditioning import Conditioning, Hoisted
+from fouriercache.runtime.feeds import Feeds, Given, controls_of
 from fouriercache.runtime.gram import inner_products
 from fouriercache.runtime.parts import Parts, StepForm
 from fouriercache.runtime.pass_state import PassState
 from fouriercache.runtime.probe import Probe
-from fouriercache.runtime.session import Plan
+from fouriercache.runtime.session import Plan, Session
+from fouriercache.runtime.sums import SumsAhead
 from fouriercache.schedules import PerSite
 from fouriercache.steps import ModeKey
 
@@ -73,10 +73,6 @@ class Stepper:
         """Return the results in the model's own output type."""
         return self._form.rebuild(results)
 
-    def computed(self, num_steps: int) -> tuple[int, ...] | None:
-        """The steps that the schedule computes, None if that shows when they run."""
-        return self._method.schedule.steps(num_steps)
-
     def products(
         self, values: Mapping[str, Tensor], ring: Mapping[str, Sequence[Tensor]]
     ) -> tuple[tuple[float, ...], ...]:
@@ -94,7 +90,7 @@ class Stepper:
         named: Mapping[str, Tensor],
         state: PassState,
         stamp: tuple[float, ...],
-        ahead: Callable[[], Sequence[float]],
+        session: Session,
     ) -> Outcome:
         """Run one step as it was planned.
 
@@ -102,7 +98,7 @@ class Stepper:
             named: the call's tensors by input name.
             state: what the pass holds; its ring may hold fewer than the history, as the coefficients of the missing
                 ones are 0. Only its hoisted values are changed.
-            stamp: the timestep's values. ahead: asked for timesteps to hoist in one batch, when there is something to.
+            stamp: the timestep's values. session: asked for what it knows of the steps to come.
 
         Raises:
             MethodError: the coefficients are of another number of sites than the model has.
@@ -111,11 +107,12 @@ class Stepper:
         runner = self._runner(key)
         hoisted: Mapping[str, Tensor] = {}
         with nullcontext() if self._form.has_gradients else torch.no_grad():
+            same = stamp[:1] if stamp.count(stamp[0]) == len(stamp) else stamp
+            kept = state.hoisted.setdefault(key, Hoisted())
             if not runner.conditioning.is_empty:
-                same = stamp[:1] if stamp.count(stamp[0]) == len(stamp) else stamp
-                kept = state.hoisted.setdefault(key, Hoisted())
+                ahead = partial(session.ahead, plan)
                 hoisted = runner.conditioning.values(kept, named, self.stamp_name, same, ahead)
-            return runner.run(plan, named, hoisted, state)
+            return runner.run(plan, named, hoisted, state, kept, session)
 
     def _runner(self, key: ModeKey) -> _ModeRunner:
         """What runs a mode; those in which single sites are computed are built when they are first asked for."""
@@ -133,15 +130,15 @@ def unread_columns(method: Method, columns: Sequence[Sequence[str]]) -> frozense
 
 
 class _ModeRunner:
-    """One mode's executables, and where each input of its moving part comes from."""
+    """One mode's executables."""
 
     def __init__(self, parts: Parts, slots: Mapping[str, Slot]) -> None:
         self.conditioning = Conditioning(parts.context, parts.timed, parts.rows)
-        self._moving, self._outputs, self._table = parts.moving, parts.outputs, parts.table
-        self._slots = slots
+        self._moving, self._outputs = parts.moving, parts.outputs
+        self._feeds = Feeds(slots, parts.table)
+        self._wanted = self._feeds.wanted(parts.moving.inputs)
         self._has_controls = any(given.role == "control" for given in parts.moving.inputs)
-        # those of a trajectory come back in the next one, and a host waits while they are sent to a GPU
-        self._scalars = lru_cache(maxsize=1024)(_tensor)
+        self._ahead = parts.ahead
 
     def run(
         self,
@@ -149,52 +146,25 @@ class _ModeRunner:
         named: Mapping[str, Tensor],
         hoisted: Mapping[str, Tensor],
         state: PassState,
+        kept: Hoisted,
+        session: Session,
     ) -> Outcome:
-        device = next(iter(named.values())).device
-        controls = _controls(plan) if self._has_controls else {}
-        values: list[Tensor] = []
-        for given in self._moving.inputs:
-            if given.role == "slot":
-                slot = self._slots[given.name]
-                kept = state.ring[slot.column]
-                values.append(kept[min(slot.age, len(kept) - 1)])
-            elif given.role == "hoisted":
-                values.append(hoisted[given.name.removeprefix("hoisted_")])
-            elif given.role == "coefficients":
-                values.append(self._scalars(self._rows(plan.coefficients), device))
-            elif given.role == "state":
-                values.append(state.states[given.name].to(device))
-            elif given.role == "control":
-                values.append(controls[given.name].to(device))
-            else:
-                values.append(named[given.name])
-        found = self._moving(values)
+        moving, wanted = self._moving, self._wanted
+        is_known = plan.mode == "reuse" and session.is_prepared and not torch.is_grad_enabled()
+        sums = self._sums if is_known else None
+        made = None if sums is None else sums.take(plan, named, state, self.conditioning, kept, session)
+        if sums is not None and made is not None:
+            moving, wanted, hoisted = sums.rest, sums.wanted, {**hoisted, **made}
+        if self._has_controls:
+            named = {**named, **controls_of(plan)}
+        found = moving(self._feeds.values(wanted, Given(named, hoisted, plan.coefficients, state)))
         by_role: dict[str, dict[str, Tensor]] = {"result": {}, "slot": {}, "state": {}}
         for output, value in zip(self._outputs, found, strict=True):
             by_role[output.role][output.name] = value
         return Outcome(tuple(by_role["result"].values()), by_role["slot"], by_role["state"])
 
-    def _rows(self, coefficients: Coefficients) -> Coefficients | tuple[float, ...]:
-        """The scalars in the shape of the graph's input: one row, or [sites or 1][bands][K]."""
-        if len(self._table) == 1:
-            return coefficients[0][0]
-        if len(coefficients) not in (1, self._table[0]):
-            raise MethodError(
-                f"the predictor has scalars for {len(coefficients)} sites, the model has {self._table[0]}.\n"
-                "  Calibrate for this model and kind of site, or use a predictor that does not tell sites apart."
-            )
-        return coefficients * self._table[0] if len(coefficients) == 1 else coefficients
-
-
-def _controls(plan: Plan) -> dict[str, Tensor]:
-    """The inputs that say which ranks of its tokens each site computes, and at which step.
-
-    int64[count] for a site that computes some, and int64[].
-    """
-    ranks = {f"ranks_{site}": torch.arange(count) for site, count in enumerate(plan.counts)}
-    return {**ranks, "step": torch.tensor(plan.position.step)}
-
-
-def _tensor(scalars: Coefficients | tuple[float, ...], device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # it is used with and without
-        return torch.tensor(scalars, dtype=torch.float32, device=device)
+    @cached_property
+    def _sums(self) -> SumsAhead | None:
+        """What makes sums for steps to come; None where that saves nothing."""
+        parts = self._ahead()
+        return None if parts is None else SumsAhead(parts, self._feeds)
