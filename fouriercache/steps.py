@@ -85,7 +85,7 @@ class Steps:
     `outline` builds the single-graph form, one `torch.cond` for the whole step; it takes time and is seldom wanted.
     `mixed` builds a cached mode in which single sites are computed, given their positions in `canonical.sites`; few
     methods have such steps, and which sites it will be is known when the step comes. `ahead` cuts the "reuse" mode for
-    trajectories whose timesteps are known; None where that saves nothing.
+    trajectories whose timesteps are known, given whether calls are fused; None where that saves nothing.
     """
 
     capture: Capture
@@ -93,7 +93,7 @@ class Steps:
     modes: Mapping[Mode, StepPrograms]
     outline: Callable[[], Program]
     mixed: Callable[[Mode, tuple[int, ...]], StepPrograms]
-    ahead: Callable[[], AheadPrograms | None]
+    ahead: Callable[[bool], AheadPrograms | None]
     probe: ProbePrograms | None = None
 
     @cached_property

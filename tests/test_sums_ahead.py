@@ -12,6 +12,7 @@ from fouriercache.errors import TrajectoryError
 from fouriercache.passes.ahead import look_ahead
 from fouriercache.passes.pipeline import build_steps
 from fouriercache.runtime import sums
+from fouriercache.runtime.backend import backend_from_name
 from tests.tiny import ROUNDING, denoise, distance, is_same, labels, noise, step_inputs, tiny_dit
 
 STEPS = tuple(range(950, 350, -50))
@@ -26,6 +27,12 @@ METHODS = {
     "truncated": fc.Method("test", "branch", fc.Table(COMPUTED), fc.Taylor(1), codec=fc.LowPass(0.5)),
     "bands": fc.FreqCa(site="branch", schedule=fc.Table(COMPUTED)),
 }
+
+
+@pytest.fixture(autouse=True)
+def fusing(monkeypatch):
+    """Let the eager backend do what one does that fuses calls."""
+    monkeypatch.setattr(type(backend_from_name("eager")), "fuses", True)
 
 
 def reuse_of(method, model):
@@ -175,16 +182,28 @@ def test_half_precision_streams_are_summed_ahead_too():
     session.prepare(STEPS)
     found = run(session, torch.bfloat16)
     assert distance(found, run(fast.new_session(), torch.bfloat16)) < 2**-6
-    assert look_ahead(fast.captured[0].modes["reuse"].moving) is not None
+    assert fast.captured[0].ahead(True) is not None
 
 
-def test_nothing_is_made_ahead_where_that_saves_nothing():
-    stack = fc.Method("test", "stack", fc.Table(COMPUTED), fc.Taylor(2))
-    assert look_ahead(reuse_of(stack, tiny_dit())) is None  # a sum would be written and read for three kept values
+@pytest.mark.parametrize(
+    ("method", "fusing", "running"),
+    [
+        (METHODS["predicted"], True, False),  # call by call, every step reads every kept value
+        (METHODS["int8"], True, True),  # which are decoded once
+        (METHODS["bands"], False, False),  # every step transforms its own sum back
+        (fc.Method("test", "stack", fc.Table(COMPUTED), fc.Taylor(2)), False, False),  # three kept values for one sum
+    ],
+)
+def test_nothing_is_made_ahead_where_that_saves_nothing(method, fusing, running):
+    moving = reuse_of(method, tiny_dit())
+    before = moving.text()
+    assert (look_ahead(moving, fuses=True) is not None) == fusing
+    assert (look_ahead(moving, fuses=False) is not None) == running
+    assert moving.text() == before
 
 
 def test_the_sums_of_several_steps_are_those_of_each_and_every_kept_value_is_read_once():
-    ahead = look_ahead(reuse_of(METHODS["predicted"], tiny_dit()))
+    ahead = look_ahead(reuse_of(METHODS["predicted"], tiny_dit()), fuses=True)
     assert ahead is not None
     three = ahead.repeated(3)
     three.verify()

@@ -134,7 +134,7 @@ def build_steps(capture: Capture, method: Method, grid: TokenGrid | None = None,
         parts,
         lambda: outline(canonical),
         lambda *key: cut(whole(*key)),
-        cache(lambda: look_ahead(parts["reuse"].moving)),
+        cache(lambda fuses: look_ahead(parts["reuse"].moving, fuses=fuses)),
         probe,
     )
 

@@ -15,7 +15,7 @@ def only_reader(node: fx.Node) -> fx.Node | None:
     return next(iter(node.users)) if len(node.users) == 1 else None
 
 
-def is_update(node: fx.Node) -> bool:
+def _is_update(node: fx.Node) -> bool:
     """Whether the call adds something else to its first argument: a tensor, or the product of two."""
     adds = node.target in (aten.addcmul.default, aten.add.Tensor) and not node.kwargs
     others = node.args[1:]
@@ -25,7 +25,7 @@ def is_update(node: fx.Node) -> bool:
 def updates_of(node: fx.Node) -> list[fx.Node]:
     """The updates of a stream from `node` on, one after the other, each the only reader of the one before."""
     found: list[fx.Node] = []
-    while (reader := only_reader(node)) is not None and is_update(reader) and reader.args[0] is node:
+    while (reader := only_reader(node)) is not None and _is_update(reader) and reader.args[0] is node:
         found.append(reader)
         node = reader
     return found

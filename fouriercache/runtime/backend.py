@@ -24,9 +24,13 @@ _Runner = Callable[..., tuple[Tensor, ...]]
 
 
 class Backend(Protocol):
-    """A way to run a program: `compile` a graph module, flat tensors in, a flat tuple out."""
+    """A way to run a program: `compile` a graph module, flat tensors in, a flat tuple out.
+
+    `fuses` says whether calls that read the same tensor are run together, and read it once.
+    """
 
     name: str
+    fuses: bool
 
     def compile(self, module: fx.GraphModule, inputs: Sequence[Input]) -> _Runner:
         """Return what runs `module`, which takes `inputs`."""
@@ -64,6 +68,7 @@ class _EagerBackend:
     """
 
     name = "eager"
+    fuses = False
 
     def compile(self, module: fx.GraphModule, inputs: Sequence[Input]) -> _Runner:  # noqa: ARG002  # all are alike
         return _EagerProgram(module)
@@ -73,6 +78,7 @@ class _InductorBackend:
     """Runs the graph through `torch.compile`; each mode is one graph without breaks."""
 
     name = "inductor"
+    fuses = True
 
     def compile(self, module: fx.GraphModule, inputs: Sequence[Input]) -> _Runner:  # noqa: ARG002  # all are alike
         compiled: Any = torch.compile(module, fullgraph=True, dynamic=None)
@@ -90,7 +96,7 @@ class _CudaGraphsBackend:
     """
 
     def __init__(self, name: str, inner: Backend, recorder: Recorder | None = None) -> None:
-        self.name, self._inner = name, inner
+        self.name, self._inner, self.fuses = name, inner, inner.fuses
         self._turns = Turns(recorder or find_recorder())
 
     def compile(self, module: fx.GraphModule, inputs: Sequence[Input]) -> _Runner:

@@ -16,7 +16,7 @@ from fouriercache.program import Input, Slot
 from fouriercache.runtime.pass_state import PassState
 from fouriercache.runtime.session import Plan
 
-Wanted: TypeAlias = tuple[tuple[str, Any], ...]
+_Wanted: TypeAlias = tuple[tuple[str, Any], ...]
 """The role of each input of a graph, and by what it is found: a slot by column and age, all else by name."""
 
 
@@ -43,11 +43,11 @@ class Feeds:
         # those of a trajectory come back in the next one, and a host waits while they are sent to a GPU
         self._scalars = lru_cache(maxsize=1024)(_tensor)
 
-    def wanted(self, inputs: Sequence[Input]) -> Wanted:
+    def wanted(self, inputs: Sequence[Input]) -> _Wanted:
         """Say where inputs come from, for `values`."""
         return tuple((given.role, self._key(given)) for given in inputs)
 
-    def values(self, wanted: Wanted, given: Given) -> list[Tensor]:
+    def values(self, wanted: _Wanted, given: Given) -> list[Tensor]:
         """Return the inputs of a graph.
 
         Raises:

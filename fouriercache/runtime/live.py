@@ -32,7 +32,7 @@ class LiveStepper(Stepper):
             return _parts(steps.mixed(*key) if key[1] else steps.modes[key[0]], model, backend)
 
         def ahead() -> AheadParts | None:
-            found = steps.ahead()
+            found = steps.ahead(backend.fuses)
             if found is None:
                 return None
             return AheadParts(
