@@ -18,7 +18,8 @@ from fouriercache.capture import capture
 from fouriercache.cost import DEVICES
 from fouriercache.models.full_size import FULL_SIZE, build_full_size
 from fouriercache.passes.pipeline import build_steps
-from fouriercache.runtime.estimate import CostEstimate, estimate_cost
+from fouriercache.runtime.estimate import estimate_cost
+from fouriercache.runtime.estimates import CostEstimate
 from fouriercache.steps import Steps
 
 DEVICE = "h200"

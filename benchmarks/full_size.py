@@ -20,7 +20,7 @@ from fouriercache.capture import Capture, capture
 from fouriercache.models.examples import Example, build_example
 from fouriercache.models.full_size import FULL_SIZE
 from fouriercache.passes.pipeline import build_steps
-from fouriercache.runtime.estimate import CostEstimate
+from fouriercache.runtime.estimates import CostEstimate
 from fouriercache.runtime.report import Report, report_of
 from fouriercache.steps import Steps
 

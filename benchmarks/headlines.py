@@ -16,7 +16,8 @@ from fouriercache.cost import DEVICES
 from fouriercache.errors import OptimizeError
 from fouriercache.models.full_size import FULL_SIZE, build_full_size
 from fouriercache.passes.pipeline import build_steps
-from fouriercache.runtime.estimate import TrajectoryEstimate, estimate_cost
+from fouriercache.runtime.estimate import estimate_cost
+from fouriercache.runtime.estimates import TrajectoryEstimate
 from fouriercache.schedules import Place
 from fouriercache.steps import Steps
 

@@ -22,7 +22,7 @@ from fouriercache.report.figures import (
 from fouriercache.report.gain import Gain
 from fouriercache.report.stopwatch import Bench
 from fouriercache.report.views import build_cost_rows, group_sites
-from fouriercache.runtime.estimate import CostEstimate
+from fouriercache.runtime.estimates import CostEstimate
 
 _STATES: dict[State, tuple[str, str]] = {
     "good": ("ok", "green"),

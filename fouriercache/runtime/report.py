@@ -9,7 +9,8 @@ from fouriercache.checks import check_whole
 from fouriercache.cost import Device, ModeCost, cost_of
 from fouriercache.methods import Method
 from fouriercache.program import Block, NoMatch, Site, TokenGrid
-from fouriercache.runtime.estimate import CostEstimate, estimate_cost
+from fouriercache.runtime.estimate import estimate_cost
+from fouriercache.runtime.estimates import CostEstimate
 from fouriercache.schedules import Decision
 from fouriercache.steps import StepPrograms, Steps
 
