@@ -30,7 +30,7 @@ def test_every_golden_is_compared_and_says_how_it_is_built():
 def test_goldens_hold_all_blocks_and_are_short_enough_to_be_read(name: str):
     path = FOLDER / f"{name}.txt"
     assert read_golden(path).sections["sites"].facts["blocks"] == BLOCKS[spec_of(name)]
-    assert len(path.read_text().splitlines()) < 800
+    assert len(path.read_text().splitlines()) < 850
 
 
 def test_the_excerpts_in_the_guide_are_of_our_golden():
