@@ -14,6 +14,7 @@ import torch
 from fouriercache.errors import LoweringError
 from fouriercache.export.exported import export_program
 from fouriercache.export.onnx_calls import trace_no_more_than_needed, write_in_known_calls
+from fouriercache.export.onnx_forms import add_in_rows, move_once, read_numbers
 from fouriercache.export.onnx_patches import multiply_patches
 from fouriercache.extras import import_extra
 from fouriercache.program import Program, sizes_of, tensor_of
@@ -96,6 +97,9 @@ def _tidy(model: ir.Model) -> None:
     _transpose_by_name(model)
     _drop_squeezes(model)
     multiply_patches(model)
+    add_in_rows(model)
+    move_once(model)
+    read_numbers(model)
     common.RemoveUnusedNodesPass()(model)
     common.ClearMetadataAndDocStringPass()(model)
     model.producer_name, model.producer_version = "fouriercache", None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +19,9 @@ from fouriercache.runtime.rules import Rules
 from fouriercache.runtime.stepper import Stepper
 from fouriercache.runtime.untraced import check_untraced, untraced
 from fouriercache.tracing import first_line
+
+_MOST_KNOWN = 64
+"""Forms of calls of which it is remembered what serves them."""
 
 
 class BundledModule(DropIn):
@@ -60,6 +63,7 @@ class BundledModule(DropIn):
         self.stand_in = nn.Parameter(torch.empty(0, dtype=self.dtype, device=device), requires_grad=False)
         self._end_profiles, self._again = end_profiles, again
         self._steppers, self._texts = tuple(steppers), dict(texts)
+        self._known: dict[Hashable, Stepper] = {}
         self._binder = Binder(self, signature_of(manifest.parameters))
         self.rules()  # a schedule that cannot work is refused here, not in the first call
 
@@ -190,9 +194,15 @@ class BundledModule(DropIn):
         return self._binder.flatten(arguments), arguments
 
     def _find_stepper(self, call: Call, arguments: Mapping[str, Any], begins: bool) -> Stepper:  # noqa: ARG002
+        form = call.key, call.form
+        if form in self._known:  # looking for it takes longer than a small graph
+            return self._known[form]
         found = [(sizes, stepper) for stepper in self._steppers if (sizes := stepper.dynamic_sizes(call)) is not None]
         if found:  # one for this very batch was captured as that for any batch was wrong for it
-            return min(found, key=lambda pair: len(pair[0]))[1]
+            stepper = min(found, key=lambda pair: len(pair[0]))[1]
+            if len(self._known) < _MOST_KNOWN:
+                self._known[form] = stepper
+            return stepper
         forms = "\n    ".join(
             "\n      ".join([str(form.call), *form.call.other_constants(call)]) for form in self.manifest.forms
         )

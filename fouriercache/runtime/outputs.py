@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from torch import Tensor
@@ -63,8 +63,13 @@ def _class_of(name: str) -> Any:
     return _ModelOutput
 
 
+@cache
+def _fields_of(kind: Any) -> frozenset[str]:
+    return frozenset(field.name for field in fields(kind))
+
+
 def _instance(kind: Any, named: dict[str, Any]) -> Any:
-    unknown = named.keys() - {field.name for field in fields(kind)}
+    unknown = named.keys() - _fields_of(kind)
     if unknown:
         raise BundleError(
             f"the bundle's results are a {kind.__name__} with {', '.join(named)}, and diffusers' own has no "

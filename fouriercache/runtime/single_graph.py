@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -27,22 +27,30 @@ class SingleGraphStep:
         self.inputs: tuple[Input, ...] = tuple(given for given in graph.inputs if given.role not in unfed)
         self.returned = tuple(output for output in graph.returned if refresh or output.role == "result")
         self.outputs = tuple(output.name for output in self.returned)
+        self._unfed = [given for given in graph.graph.inputs if given.role in unfed]
+        self._stand_ins: tuple[object, dict[str, Tensor]] = (), {}
 
     def __call__(self, values: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Run the step; see `GraphExecutable`."""
         named = {given.name: value for given, value in zip(self.inputs, values, strict=True)}
-        device = values[0].device
-        if self._refresh:
-            sizes = self._graph.sizes({name: value.shape for name, value in named.items()})
-            for given in self._graph.graph.inputs:
-                if given.role in _KEPT:
-                    shape = shape_of(given.shape, sizes)
-                    named[given.name] = torch.zeros(shape, dtype=dtype_of(given.dtype), device=device)
-        for given in self._graph.graph.inputs:
-            if given.role == "refresh":
-                named[given.name] = torch.tensor(self._refresh, device=device)
+        form = values[0].device, [value.shape for value in values]
+        known, stand_ins = self._stand_ins
+        if known != form:
+            stand_ins = self._make_stand_ins(named, values[0].device)
+            self._stand_ins = form, stand_ins  # of the last form alone: as large as the features
+        named |= stand_ins
         found = dict(zip(self._graph.outputs, self._graph([named[i.name] for i in self._graph.inputs]), strict=True))
         return tuple(found[name] for name in self.outputs)
+
+    def _make_stand_ins(self, named: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+        """What the graph takes beside `named`: which mode it is, and zeros for what that does not look at."""
+        sizes = self._graph.sizes({name: value.shape for name, value in named.items()})
+        return {
+            given.name: torch.tensor(self._refresh, device=device)
+            if given.role == "refresh"
+            else torch.zeros(shape_of(given.shape, sizes), dtype=dtype_of(given.dtype), device=device)
+            for given in self._unfed
+        }
 
     def version(self) -> tuple[int, ...]:
         """Always the same: a graph's weights do not change."""

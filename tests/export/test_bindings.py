@@ -122,3 +122,17 @@ def test_threads_that_run_one_graph_at_a_time_do_not_share_a_binding(bundle):
 
     with ThreadPoolExecutor(len(given)) as threads:
         assert max(threads.map(many, range(len(given)))) == 0.0
+
+
+def test_what_stands_in_for_features_is_made_once_for_a_form(bundle, bound):
+    session = fc.load(bundle, threads=1, single_graph=True).new_session()
+    places = []
+    for batch in (2, 2, 3):
+        session.reset()
+        bound.clear()
+        session(**step_inputs(noise(batch), 900, labels(batch)))
+        places.append({name: place for name, place in bound if name.startswith(("slot_", "refresh"))})
+    first, again, other = places
+    assert len(first) == 3
+    assert not again, "it lies where it lay"
+    assert other.keys() == first.keys()
