@@ -67,7 +67,8 @@ def optimize(
         passes_per_step: model calls a step (separate CFG passes); learnt from the first step when not given.
         direction: "down" when the timesteps fall in a trajectory, "up" when they rise.
         sample_name, timestep_name: names of the arguments that hold latents and timestep, when found wrong.
-        check_finite: refuse results with NaN or inf, so that they are not cached; reads one value a call.
+        check_finite: refuse results with NaN or inf, so that they are not cached. A GPU's answer is not waited for: a
+            later call raises, at the latest the last of a trajectory of known length, and the trajectory is dropped.
         cache_dir: a folder to keep captures in, so that another process finds them; None means the one that the
             environment variable FOURIERCACHE_CACHE_DIR names, and if that is not set, to keep none. Weights are not
             kept. A capture is found as long as the model's structure, its code, the call's form and the versions of

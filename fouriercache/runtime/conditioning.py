@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from fouriercache.runtime.far import is_far
 from fouriercache.runtime.parts import Executable
 from fouriercache.verification import rounding
 
@@ -90,7 +91,7 @@ class Remembered:
 
 
 def _is_copied(tensor: Tensor) -> bool:
-    return tensor.is_inference() or (tensor.device.type == "cpu" and tensor.numel() <= _SMALL)
+    return tensor.is_inference() or (not is_far(tensor) and tensor.numel() <= _SMALL)
 
 
 def bytes_of(tensors: Iterable[Tensor]) -> int:
@@ -184,7 +185,7 @@ class Conditioning:
             kept.context = _run(self._context, named)
         found = kept.find(stamp)
         if found is None and self._rows is not None and len(stamp) == 1 and (timesteps := ahead()):
-            self._run_batch(kept, named, stamp_name, timesteps, self._rows)
+            self._run_batch(kept, named, stamp_name, stamp, timesteps, self._rows)
             found = kept.find(stamp)
         if found is None:
             found = kept.keep(stamp, _run(self._timed, {**named, **_as_inputs(kept.context)}))
@@ -202,6 +203,7 @@ class Conditioning:
         kept: Hoisted,
         named: Mapping[str, Tensor],
         stamp_name: str,
+        mine: _Stamp,
         ahead: Sequence[float],
         with_rows: frozenset[str],
     ) -> None:
@@ -220,14 +222,13 @@ class Conditioning:
             self._row_bytes = sum(value.numel() * value.element_size() for value in single.values()) // batch
         if self._row_bytes is None or self._row_bytes * batch * len(ahead) > LARGEST_BATCH:
             return
-        rows = torch.tensor(list(ahead), device=sample.device).to(sample.dtype)
+        rows = torch.tensor(list(ahead)).to(sample.dtype)  # on the host, where their values are read below
         wide = dict(given)
         for name in with_rows:
             wide[name] = given[name].repeat(len(ahead), *[1] * (given[name].ndim - 1))
-        wide[stamp_name] = rows.repeat_interleave(batch)
+        wide[stamp_name] = rows.repeat_interleave(batch).to(sample.device, non_blocking=True)
         parts = {name: value.unflatten(0, (len(ahead), batch)) for name, value in _run(self._timed, wide).items()}
         stamps = [(value,) for value in rows.tolist()]
-        mine = tuple(sample.tolist())[:1]
         if single is not None and mine in stamps:
             if not _agree({n: p[stamps.index(mine)] for n, p in parts.items()}, single):
                 self._rows = None  # rows are not independent in this model: each step computes its own

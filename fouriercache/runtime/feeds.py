@@ -66,8 +66,6 @@ class Feeds:
                 values.append(self._scalars(self._rows(given.coefficients), device))
             elif role == "state":
                 values.append(given.state.states[key].to(device))
-            elif role == "control":
-                values.append(named[key].to(device))
             else:
                 values.append(named[key])
         return values
@@ -90,13 +88,13 @@ class Feeds:
         return coefficients * self._table[0] if len(coefficients) == 1 else coefficients
 
 
-def controls_of(plan: Plan) -> dict[str, Tensor]:
-    """The inputs that say which ranks of its tokens each site computes, and at which step.
+def controls_of(plan: Plan, device: torch.device) -> dict[str, Tensor]:
+    """The inputs that say which ranks of its tokens each site computes, and at which step, made on the device.
 
     int64[count] for a site that computes some, and int64[].
     """
-    ranks = {f"ranks_{site}": torch.arange(count) for site, count in enumerate(plan.counts)}
-    return {**ranks, "step": torch.tensor(plan.position.step)}
+    ranks = {f"ranks_{site}": torch.arange(count, device=device) for site, count in enumerate(plan.counts)}
+    return {**ranks, "step": torch.full((), plan.position.step, device=device)}
 
 
 def _tensor(scalars: Coefficients | tuple[float, ...], device: torch.device) -> Tensor:

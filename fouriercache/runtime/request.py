@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from fouriercache.calls import Call, detached
 from fouriercache.errors import TrajectoryError
 from fouriercache.runtime.call import StepCall, read_timesteps
-from fouriercache.runtime.check_finite import check_finite
+from fouriercache.runtime.check_finite import FiniteCheck
 from fouriercache.runtime.clock import PassKey
 from fouriercache.runtime.conditioning import Hoisted, Remembered, bytes_of
 from fouriercache.runtime.endings import check_left, steps_left
+from fouriercache.runtime.far import Stamps
 from fouriercache.runtime.pass_state import PassState
 from fouriercache.runtime.probe import Look
 from fouriercache.runtime.prompt import check_answers, check_prompt
@@ -45,7 +46,8 @@ class Request:
         self._find_stepper = find_stepper
         self._flatten = flatten
         self._check_hooks = check_hooks
-        self._check_finite = check_finite
+        self._finite = FiniteCheck() if check_finite else None
+        self._stamps = Stamps()
         self._passes: dict[PassKey, PassState] = {}
         self._context: str | None = None
         self._left: int | None = None
@@ -77,7 +79,8 @@ class Request:
         """Run the model's step: computed or predicted, as the schedule says.
 
         Raises:
-            TrajectoryError: the call does not fit the trajectory, or its result is not finite.
+            TrajectoryError: the call does not fit the trajectory, or a result is not finite: its own, on a GPU maybe
+                that of an earlier step.
             CaptureError: the call needs a new capture and the model cannot be captured.
         """
         if not self._running.acquire(blocking=False):
@@ -91,6 +94,9 @@ class Request:
             self._running.release()
 
     def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        if self._finite is not None and (error := self._finite.seen()):
+            self._drop()
+            raise error
         call, arguments = self._flatten(args, kwargs)
         self._check_form(call)
         stepper = self._find_stepper(call, arguments, not self._passes)
@@ -118,8 +124,9 @@ class Request:
             if stepper.probe is not None:
                 looks.append(self._look(stepper, named, stamp, state, is_compared=False))
         outcome = stepper.run(plan, named, state, stamp, self._session)
-        if self._check_finite:
-            check_finite(outcome.results, sample[0], plan)
+        if self._finite is not None:
+            is_last = plan.position.step + 1 == self.num_steps
+            self._finite.look(outcome.results, sample[0], plan, is_last=is_last)
         products = stepper.products(outcome.values, state.ring) if plan.mode == "compute" else ()
         self._session.commit(plan, products)
         self._position = plan.position
@@ -141,7 +148,7 @@ class Request:
         sample = tuple(named[name] for name in stepper.sample_names)
         conditioning = tuple(named[name] for name in stepper.conditioning_names)
         asked = StepCall(
-            timestep=_values_of(named[stepper.stamp_name]),
+            timestep=self._stamps.read(named[stepper.stamp_name]),
             context=self._context,
             signature=call.form,
             same_sample=lambda: self._sample is not None and self._sample.equals(sample),
@@ -206,15 +213,27 @@ class Request:
         given = timesteps.detach().reshape(-1).tolist() if isinstance(timesteps, Tensor) else timesteps
         prepared = read_timesteps(given)
         self._session.prepare(prepared)
-        self._passes.clear()
+        self._forget()
         self._prepared = prepared
 
     def reset(self) -> None:
         """Forget the trajectory, its features and prepared timesteps; the next call begins a new one."""
         self._session.reset()
-        self._passes.clear()
+        self._forget()
         self._sample = self._conditioning = self._position = self._last = None
         self._prepared = ()
+
+    def _drop(self) -> None:
+        """Forget the trajectory, as what was kept of it is not to be trusted; timesteps stay prepared."""
+        prepared = self._prepared
+        self.reset()
+        if prepared:
+            self.prepare(prepared)
+
+    def _forget(self) -> None:
+        self._passes.clear()
+        if self._finite is not None:
+            self._finite.clear()
 
     @contextmanager
     def cache_context(self, name: str, **information: object) -> Iterator[None]:
@@ -279,8 +298,3 @@ class Request:
         ]
         held += [tensor for found in remembered if found is not None for tensor in found.copies()]
         return bytes_of(held)
-
-
-def _values_of(stamp: Tensor) -> tuple[float, ...]:
-    values = stamp.tolist() if stamp.ndim == 1 else stamp.reshape(-1).tolist()
-    return tuple(map(float, values))

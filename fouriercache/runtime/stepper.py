@@ -156,7 +156,7 @@ class _ModeRunner:
         if sums is not None and made is not None:
             moving, wanted, hoisted = sums.rest, sums.wanted, {**hoisted, **made}
         if self._has_controls:
-            named = {**named, **controls_of(plan)}
+            named = {**named, **controls_of(plan, next(iter(named.values())).device)}
         found = moving(self._feeds.values(wanted, Given(named, hoisted, plan.coefficients, state)))
         by_role: dict[str, dict[str, Tensor]] = {"result": {}, "slot": {}, "state": {}}
         for output, value in zip(self._outputs, found, strict=True):
