@@ -33,46 +33,65 @@ class Binding:
     run before is bound anew. Kept features mostly lie where they lay.
 
     Args:
-        session: ONNX Runtime's. nowhere: where a tensor without entries is said to lie.
+        session: ONNX Runtime's. shapes: of the inputs. results: shapes of the outputs; None for one that ONNX Runtime
+            has to make itself.
 
     Attributes:
         bound: ONNX Runtime's own binding.
     """
 
-    def __init__(self, session: Any, graph: Graph, device: torch.device, nowhere: Tensor) -> None:
+    def __init__(
+        self,
+        session: Any,
+        graph: Graph,
+        device: torch.device,
+        shapes: Sequence[tuple[int, ...]],
+        results: Sequence[tuple[int, ...] | None],
+    ) -> None:
         self.bound = session.io_binding()
-        self._graph, self._nowhere = graph, nowhere.data_ptr()
-        self._device, self._place = device, (device.type, device.index or 0)
-        self._inputs = [(given.name, dtype_of(given.dtype)) for given in graph.inputs]
-        self._outputs = [(returned.graph_name, dtype_of(returned.dtype)) for returned in graph.outputs]
+        self._file, self._device = graph.file, device
+        self._place = device.type, device.index or 0
+        self._nowhere = torch.zeros(16, dtype=torch.uint8, device=device)  # where what has no entries is said to lie
+        self._inputs = [
+            (given.name, *self._form(dtype_of(given.dtype), shape))
+            for given, shape in zip(graph.inputs, shapes, strict=True)
+        ]
+        self._outputs = [
+            (returned.graph_name, shape, *self._form(dtype_of(returned.dtype), shape or ()))
+            for returned, shape in zip(graph.outputs, results, strict=True)
+        ]
         self._taken: list[int | None] = [None] * len(self._inputs)
+
+    def _form(self, dtype: torch.dtype, shape: tuple[int, ...]) -> tuple[torch.dtype, tuple[Any, ...]]:
+        return dtype, (*self._place, _ELEMENTS[dtype], list(shape))
 
     def take(self, values: Sequence[Tensor]) -> None:
         """Bind the inputs, contiguous tensors, where they lie.
 
         Raises EngineError when one has another dtype or device than the graph takes.
         """
-        for position, ((name, dtype), value) in enumerate(zip(self._inputs, values, strict=True)):
-            if value.dtype is not dtype or value.device != self._device:
+        device, taken, bind = self._device, self._taken, self.bound.bind_input
+        for position, ((name, dtype, form), value) in enumerate(zip(self._inputs, values, strict=True)):
+            if value.dtype is not dtype or value.device != device:
                 raise EngineError(
-                    f"{self._graph.file} takes {name} as {dtype} on {self._device}, and got {value.dtype} on "
-                    f"{value.device}.\n  Move or cast it before the call."
+                    f"{self._file} takes {name} as {dtype} on {device}, and got {value.dtype} on {value.device}.\n"
+                    "  Move or cast it before the call."
                 )
-            address = value.data_ptr() or self._nowhere
-            if address != self._taken[position]:
-                self.bound.bind_input(name, *self._place, _ELEMENTS[dtype], list(value.shape), address)
-                self._taken[position] = address
+            address = value.data_ptr() or self._nowhere.data_ptr()
+            if address != taken[position]:
+                bind(name, *form, address)
+                taken[position] = address
 
-    def give(self, shapes: Sequence[tuple[int, ...] | None]) -> list[Tensor | None]:
-        """Bind and return new tensors of these shapes for the outputs; for None, ONNX Runtime makes one of its own."""
+    def give(self) -> list[Tensor | None]:
+        """Bind and return new tensors for the outputs; None for one that ONNX Runtime has to make itself."""
+        device, bind = self._device, self.bound.bind_output
         made: list[Tensor | None] = []
-        for (name, dtype), shape in zip(self._outputs, shapes, strict=True):
+        for name, shape, dtype, form in self._outputs:
             if shape is None:
-                self.bound.bind_output(name, *self._place)
+                bind(name, *self._place)
                 made.append(None)
             else:
-                result = torch.empty(shape, dtype=dtype, device=self._device)
-                address = result.data_ptr() or self._nowhere
-                self.bound.bind_output(name, *self._place, _ELEMENTS[dtype], list(shape), address)
+                result = torch.empty(shape, dtype=dtype, device=device)
+                bind(name, *form, result.data_ptr() or self._nowhere.data_ptr())
                 made.append(result)
         return made

@@ -45,7 +45,6 @@ class GraphExecutable:
         self.inputs = tuple(Input(given.name, given.role) for given in graph.inputs)
         self.outputs = tuple(returned.name for returned in graph.outputs)
         self._session, self._device = session, device
-        self._nowhere = torch.zeros(16, dtype=torch.uint8, device=device)  # for tensors without entries
         self._known: dict[_Shapes, _Form] = {}
 
     @property
@@ -65,9 +64,9 @@ class GraphExecutable:
         try:
             binding = form.idle.pop()
         except IndexError:  # none yet, or each in the hands of another thread
-            binding = Binding(self._session, self.graph, self._device, self._nowhere)
+            binding = Binding(self._session, self.graph, self._device, shapes, form.results)
         binding.take(held)
-        results = binding.give(form.results)
+        results = binding.give()
         if self._device.type == "cuda":
             torch.cuda.current_stream(self._device).synchronize()  # ONNX Runtime works in a stream of its own
         try:
