@@ -6,10 +6,9 @@ A cached step is small, so one call more or less shows in it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy
+from fouriercache.export.onnx_edits import append_call, drop_unread, numbers_of, only_user, replace_calls, shape_tensor
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -27,7 +26,7 @@ def add_in_rows(model: ir.Model) -> int:
 
     count = 0
     for gemm in list(onnx_ir.traversal.RecursiveGraphIterator(model.graph)):
-        behind = _only_user(gemm, "Reshape") if gemm.op_type == "Gemm" and len(gemm.inputs) == 3 else None
+        behind = only_user(gemm, "Reshape") if gemm.op_type == "Gemm" and len(gemm.inputs) == 3 else None
         if behind is None or not _is_plain_gemm(gemm):
             continue
         rows, weight, added = gemm.inputs
@@ -37,10 +36,12 @@ def add_in_rows(model: ir.Model) -> int:
         turn = "transB" in gemm.attributes and gemm.attributes["transB"].as_int() == 1
         made: list[ir.Node] = []
         if turn:
-            weight = _append(made, "Transpose", [weight], result, onnx_ir.AttrInt64s("perm", [1, 0]))
-        product = _append(made, "MatMul", [left, weight], result)
-        total = _append(made, "Add", [product, right], result)
-        _put(gemm, made, [behind, gemm], result, total)
+            weight = append_call(made, "Transpose", [weight], result, onnx_ir.AttrInt64s("perm", [1, 0]))
+        product = append_call(made, "MatMul", [left, weight], result)
+        total = append_call(made, "Add", [product, right], result)
+        flat = [value.producer() for value in (rows, added) if value is not None]
+        replace_calls(gemm, made, [behind, gemm], result, total)
+        drop_unread(flat)
         count += 1
     return count
 
@@ -57,7 +58,7 @@ def _flattened(value: ir.Value | None) -> ir.Value | None:
     node = None if value is None else value.producer()
     if value is None or node is None or node.op_type != "Reshape":
         return None
-    source, wanted = node.inputs[0], _numbers(node.inputs[1])
+    source, wanted = node.inputs[0], numbers_of(node.inputs[1])
     if source is None or source.shape is None or len(source.shape) != 3 or wanted is None:
         return None
     return source if wanted == [-1, source.shape[2]] else None
@@ -81,8 +82,8 @@ def move_once(model: ir.Model) -> int:
 
     count = 0
     for first in list(onnx_ir.traversal.RecursiveGraphIterator(model.graph)):
-        joins = _only_user(first, "Reshape") if first.op_type == "Transpose" else None
-        second = None if joins is None else _only_user(joins, "Transpose")
+        joins = only_user(first, "Reshape") if first.op_type == "Transpose" else None
+        second = None if joins is None else only_user(joins, "Transpose")
         if joins is None or second is None or "perm" not in first.attributes or "perm" not in second.attributes:
             continue
         groups = _joined(first.outputs[0], joins.outputs[0])
@@ -92,10 +93,9 @@ def move_once(model: ir.Model) -> int:
         sizes = [joins.outputs[0].shape[axis] for axis in order]  # type: ignore[index]  # it has one: see _joined
         moved = [axes[axis] for group in order for axis in groups[group]]
         made: list[ir.Node] = []
-        value = _append(made, "Transpose", first.inputs, result, onnx_ir.AttrInt64s("perm", moved))
-        wanted = numpy.array([size if isinstance(size, int) else -1 for size in sizes], dtype=numpy.int64)
-        shape = _append(made, "Constant", [], result, onnx_ir.AttrTensor("value", onnx_ir.tensor(wanted)))
-        _put(first, made, [second, joins, first], result, _append(made, "Reshape", [value, shape], result))
+        value = append_call(made, "Transpose", first.inputs, result, onnx_ir.AttrInt64s("perm", moved))
+        shape = shape_tensor(made, result, [size if isinstance(size, int) else -1 for size in sizes])
+        replace_calls(first, made, [second, joins, first], result, append_call(made, "Reshape", [value, shape], result))
         count += 1
     return count
 
@@ -144,7 +144,7 @@ def read_numbers(model: ir.Model) -> int:
         made: list[ir.Node] = []
         tensor = onnx_ir.tensor(given.numpy().reshape(1))
         gather.replace_input_with(
-            1, _append(made, "Constant", [], gather.outputs[0], onnx_ir.AttrTensor("value", tensor))
+            1, append_call(made, "Constant", [], gather.outputs[0], onnx_ir.AttrTensor("value", tensor))
         )
         assert gather.graph is not None
         gather.graph.insert_before(gather, made)
@@ -163,35 +163,3 @@ def _is_spread(value: ir.Value) -> bool:
         and len(others) == len(users)
         and all(other is not None and other.shape is not None and len(other.shape) > 0 for other in others)
     )
-
-
-def _only_user(node: ir.Node, kind: str) -> ir.Node | None:
-    (value,) = node.outputs
-    users = value.consumers()
-    return users[0] if len(users) == 1 and users[0].op_type == kind and not value.is_graph_output() else None
-
-
-def _numbers(value: ir.Value | None) -> list[int] | None:
-    import onnx_ir
-
-    found = None if value is None else onnx_ir.convenience.get_const_tensor(value)
-    return None if found is None else [int(size) for size in found.numpy().reshape(-1)]
-
-
-def _append(
-    made: list[ir.Node], kind: str, inputs: Sequence[ir.Value | None], near: ir.Value, *attributes: ir.Attr
-) -> ir.Value:
-    """Add a call to `made`, named after what it is made for; returns its result."""
-    import onnx_ir
-
-    output = onnx_ir.Value(name=f"{near.name}.{kind.lower()}{len(made)}")
-    made.append(onnx_ir.Node("", kind, inputs, attributes, outputs=[output], name=f"node_{output.name}"))
-    return output
-
-
-def _put(before: ir.Node, made: Sequence[ir.Node], old: Sequence[ir.Node], result: ir.Value, found: ir.Value) -> None:
-    import onnx_ir
-
-    assert before.graph is not None
-    found.shape, found.type = result.shape, result.type
-    onnx_ir.convenience.replace_nodes_and_values(before.graph, old[0], old, made, [result], [found])

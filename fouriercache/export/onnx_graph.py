@@ -15,6 +15,7 @@ from fouriercache.errors import LoweringError
 from fouriercache.export.exported import export_program
 from fouriercache.export.onnx_calls import trace_no_more_than_needed, write_in_known_calls
 from fouriercache.export.onnx_forms import add_in_rows, move_once, read_numbers
+from fouriercache.export.onnx_images import cut_images, put_images_together
 from fouriercache.export.onnx_patches import multiply_patches
 from fouriercache.extras import import_extra
 from fouriercache.program import Program, sizes_of, tensor_of
@@ -98,7 +99,9 @@ def _tidy(model: ir.Model) -> None:
     _drop_squeezes(model)
     multiply_patches(model)
     add_in_rows(model)
-    move_once(model)
+    move_once(model)  # so that an image is cut in one move, which `cut_images` looks for
+    cut_images(model)
+    put_images_together(model)
     read_numbers(model)
     common.RemoveUnusedNodesPass()(model)
     common.ClearMetadataAndDocStringPass()(model)
