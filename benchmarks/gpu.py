@@ -42,8 +42,8 @@ ABOUT = (
     "is cached. All rows of a model and backend take turns in one process, the original in eager twice in each round; "
     "medians and quartiles over the rounds. *Steps* are timed on the device, from the end of one to the end of the "
     "next. *Loop / uncached* is against the original in eager, *time / ideal* against the original on the same "
-    "backend. *Waits* are how often the host waits for the device in a step: reading the timestep where it lies on the "
-    "device is one, looking for NaN another. *Peak* is what a loop allocates over what was there before it, weights "
+    "backend. *Waits* are how often the host waits for the device in a step: reading a timestep that lies on the "
+    "device, and is no view of a list, is one. *Peak* is what a loop allocates over what was there before it, weights "
     "and recordings left out. *Predicted* is `fast.report.cost` from the data sheet, before anything ran. *Error* is "
     "of the final latents to the uncached loop's, over what the loop has changed; the weights are random, so it "
     "compares ways of running one method, not methods."
@@ -148,6 +148,8 @@ def measure(
             bench.result.checks.append(Check(f"{what}: difference to eager", row["drift"], 0))
         if entry.on_host and row["waits"] is not None:
             bench.result.checks.append(Check(f"{what}: waits in a step", row["waits"], 0))
+            if row["waits_checked"] is not None:
+                bench.result.checks.append(Check(f"{what}: waits in a step, looking for NaN", row["waits_checked"], 0))
     if is_last:
         bench.forget(shape)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -15,34 +16,41 @@ from fouriercache.runtime import check_finite, conditioning, far
 from fouriercache.runtime import request as request_module
 from fouriercache.runtime.check_finite import FiniteCheck
 from fouriercache.runtime.far import Stamps
-from tests.tiny import METHOD, TIMESTEPS, denoise, is_same, labels, noise, step_inputs, tiny_dit
+from tests.tiny import METHOD, ROUNDING, TIMESTEPS, denoise, distance, is_same, labels, noise, step_inputs, tiny_dit
 
 STEPS = len(TIMESTEPS)
 
 
-class SlowTruth:
+class SlowAnswer:
     """Comes when `there` is set, and says whether it was waited for."""
 
     there = False
     waited = 0
 
-    def __init__(self, flag: Tensor) -> None:
-        self._value = flag.clone()
+    def __init__(self, number: Tensor) -> None:
+        self._number = number.clone()
 
     def is_here(self) -> bool:
         return self.there
 
-    def read(self) -> bool:
+    def read(self) -> float:
         type(self).waited += not self.there
-        return bool(self._value)
+        return float(self._number)
 
 
 class CountReads(TorchDispatchMode):
-    """Counts single numbers that are read, for which a host would wait."""
+    """Counts what is read of tensors, for which a host would wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__()
         self.count = 0
+        to_list = Tensor.tolist
+
+        def count(tensor: Tensor) -> Any:  # which calls no operator on the CPU
+            self.count += 1
+            return to_list(tensor)
+
+        monkeypatch.setattr(Tensor, "tolist", count)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.count += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.equal.default)
@@ -60,11 +68,11 @@ def reads(monkeypatch) -> list[int]:
         return read(tensor)
 
     monkeypatch.setattr(far, "_numbers_of", count)
-    monkeypatch.setattr(request_module, "FiniteCheck", lambda: FiniteCheck(SlowTruth))
+    monkeypatch.setattr(request_module, "FiniteCheck", lambda is_on: FiniteCheck(is_on, SlowAnswer))
     for module, name in ((far, "is_far"), (conditioning, "is_far"), (check_finite, "can_send")):
         monkeypatch.setattr(module, name, lambda _: True)
-    monkeypatch.setattr(SlowTruth, "there", False)
-    monkeypatch.setattr(SlowTruth, "waited", 0)
+    monkeypatch.setattr(SlowAnswer, "there", False)
+    monkeypatch.setattr(SlowAnswer, "waited", 0)
     return found
 
 
@@ -83,10 +91,11 @@ def test_a_list_of_timesteps_is_read_once_for_all_views_of_it(reads):
 @pytest.mark.parametrize(
     ("make", "size"),
     [
-        (lambda steps: (steps[1] / 1000).expand(2), 1),  # the list it is a view of is of one number
+        (lambda steps: (steps[1] / 1000).expand(2), 2),  # one number is no list
         (lambda steps: steps[1].repeat(2), 2),
         (lambda steps: steps[1:3], 2),  # one for each sample
         (lambda steps: torch.arange(5000)[7:8], 1),  # of a list too long to be one of timesteps
+        (lambda steps: steps[2:2], 0),
     ],
 )
 def test_a_timestep_that_is_no_single_view_of_a_list_is_read_by_itself(reads, make, size):
@@ -118,7 +127,7 @@ def run(session: Any, steps: Tensor, before_step: Callable[[int], None] = lambda
 
 
 @pytest.mark.parametrize("is_prepared", [False, True])
-def test_no_step_but_the_first_and_the_last_waits(reads, is_prepared):
+def test_no_step_but_the_first_and_the_last_waits(reads, is_prepared, monkeypatch):
     fast = fc.optimize(tiny_dit(), METHOD, num_steps=STEPS)
     want = denoise(fast.new_session())
     reads.clear()
@@ -126,55 +135,96 @@ def test_no_step_but_the_first_and_the_last_waits(reads, is_prepared):
     if is_prepared:
         session.prepare(TIMESTEPS)
         denoise(session)  # the first batch of hoisted values is compared with a step alone
-    counter, seen = CountReads(), []
+    counter, seen = CountReads(monkeypatch), []
 
     def count(step: int) -> None:
         seen.append(counter.count)
 
     steps = torch.tensor(TIMESTEPS)
-    SlowTruth.waited = 0
+    SlowAnswer.waited = 0
     with counter:
         found = run(session, steps, count)
-    assert seen[1:] == [seen[1]] * (STEPS - 1)  # from the second step to the last, nothing is read
+    # from the second step to the last nothing is read, but for a batch of timesteps that was made on the host
+    assert [after - before for before, after in pairwise(seen[1:])] == [0, is_prepared, *[0] * (STEPS - 4)]
     assert reads.count(STEPS) == 1
-    assert SlowTruth.waited == STEPS  # all of them at the last step, which waits
+    assert SlowAnswer.waited == STEPS  # all of them at the last step, which waits
     assert is_prepared or is_same(found, want)
 
 
-def test_nan_on_a_gpu_is_refused_when_it_is_seen_and_the_trajectory_dropped(reads):
+@pytest.mark.parametrize("is_prepared", [False, True])
+def test_nan_on_a_gpu_is_refused_when_it_is_seen_and_the_trajectory_dropped(reads, is_prepared):
+    fast = fc.optimize(tiny_dit(), METHOD, num_steps=STEPS)
+    session = fast.new_session()
+    if is_prepared:
+        session.prepare(TIMESTEPS)
+    want = denoise(session)
+    call_with(session, 0)
+    call_with(session, 1, torch.nan)
+    call_with(session, 2)  # not seen yet
+    SlowAnswer.there = True
+    with pytest.raises(fc.TrajectoryError, match=r"(?s)step 1 \(compute\) holds NaN.*dropped.*begins another"):
+        call_with(session, 3)
+    assert session.held_bytes == 0
+    assert is_same(denoise(session), want)
+    if is_prepared:
+        with pytest.raises(fc.TrajectoryError, match="prepared"):
+            session(**step_inputs(noise(), 1.0, labels()))
+
+
+def call_with(session: Any, step: int, scale: float = 1.0) -> None:
+    session(**step_inputs(noise() * scale, TIMESTEPS[step], labels()))
+
+
+@pytest.mark.parametrize("step", [0, STEPS - 2, STEPS - 1])
+def test_nan_that_is_not_seen_before_is_refused_at_the_last_step(reads, step):
     fast = fc.optimize(tiny_dit(), METHOD, num_steps=STEPS)
     want = denoise(fast.new_session())
     session = fast.new_session()
-    session(**step_inputs(noise(), TIMESTEPS[0], labels()))
-    session(**step_inputs(torch.full_like(noise(), torch.nan), TIMESTEPS[1], labels()))
-    session(**step_inputs(noise(), TIMESTEPS[2], labels()))  # not seen yet
-    SlowTruth.there = True
-    with pytest.raises(fc.TrajectoryError, match=r"(?s)step 1 \(compute\) holds NaN.*dropped: begin it again"):
-        session(**step_inputs(noise(), TIMESTEPS[3], labels()))
+    for other in range(STEPS - 1):
+        call_with(session, other, torch.nan if other == step else 1.0)
+    with pytest.raises(fc.TrajectoryError, match=rf"step {step} .*NaN"):
+        call_with(session, STEPS - 1, torch.nan if step == STEPS - 1 else 1.0)
     assert session.held_bytes == 0
     assert is_same(denoise(session), want)
 
 
-def test_nan_that_is_not_seen_before_is_refused_at_the_last_step(reads):
-    fast = fc.optimize(tiny_dit(), METHOD, num_steps=STEPS)
+def test_a_trajectory_of_unknown_length_is_answered_before_the_next_begins(reads):
+    fast = fc.optimize(tiny_dit(), METHOD)
+    want = denoise(fast.new_session())
     session = fast.new_session()
-
-    def call(timestep: float) -> None:
-        session(**step_inputs(torch.full_like(noise(), torch.nan), timestep, labels()))
-
-    for timestep in TIMESTEPS[:-1]:
-        call(timestep)
-    with pytest.raises(fc.TrajectoryError, match=r"(?s)step 0 .*NaN"):
-        call(TIMESTEPS[-1])
+    for step in range(STEPS):
+        call_with(session, step, torch.nan if step == STEPS - 1 else 1.0)
+    with pytest.raises(fc.TrajectoryError, match=rf"step {STEPS - 1} .*NaN"):
+        call_with(session, 0)
+    assert is_same(denoise(session), want)
 
 
 def test_what_was_asked_of_a_trajectory_that_is_reset_is_forgotten(reads):
     fast = fc.optimize(tiny_dit(), METHOD, num_steps=STEPS)
     session = fast.new_session()
-    session(**step_inputs(torch.full_like(noise(), torch.nan), TIMESTEPS[0], labels()))
+    call_with(session, 0, torch.nan)
     session.reset()
-    SlowTruth.there = True
+    SlowAnswer.there = True
     assert len(denoise(session)) == STEPS
+
+
+def test_nothing_is_asked_where_nothing_is_to_be_checked(reads):
+    fast = fc.optimize(tiny_dit(), METHOD, num_steps=STEPS, check_finite=False)
+    denoise(fast.new_session())
+    assert SlowAnswer.waited == 0
+
+
+def test_what_is_sent_to_a_device_is_made_on_the_host_whatever_the_default_is(reads):
+    fast = fc.optimize(tiny_dit(), METHOD, num_steps=STEPS)
+    want, session = denoise(fast.new_session()), fast.new_session()
+    session.prepare(TIMESTEPS)
+    x, outputs = noise(), []
+    for timestep in TIMESTEPS:
+        given = step_inputs(x, timestep, labels())
+        with torch.no_grad(), torch.device("meta"):
+            outputs.append(session(**given).sample)
+        x = x - outputs[-1] / 8
+    assert distance(outputs, want) < ROUNDING
 
 
 @pytest.mark.gpu
@@ -203,3 +253,20 @@ def test_a_gpu_is_not_waited_for_between_the_first_step_and_the_last(is_prepared
         go_through("error")
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.gpu
+def test_a_gpu_says_of_which_step_the_result_has_nan():
+    fast = fc.optimize(tiny_dit().cuda(), METHOD, num_steps=STEPS)
+    session = fast.new_session()
+
+    def call(step: int, scale: float = 1.0) -> None:
+        session(**step_inputs(noise().cuda() * scale, TIMESTEPS[step], labels().cuda()))
+
+    for step in range(STEPS):
+        call(step)
+    call(0)
+    call(1, torch.nan)
+    torch.cuda.synchronize()
+    with pytest.raises(fc.TrajectoryError, match=r"step 1 .*NaN"):
+        call(2)

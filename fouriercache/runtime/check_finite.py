@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fouriercache.errors import TrajectoryError
-from fouriercache.runtime.far import SentTruth, Truth, can_send
+from fouriercache.runtime.far import Answer, SentAnswer, can_send
 from fouriercache.runtime.session import Plan
 
 
@@ -18,48 +18,49 @@ class FiniteCheck:
     """Looks for NaN and inf in the results of one request's steps.
 
     On the host the answer is there at once, and a step that has some is refused. On a GPU to ask is to wait for all
-    that is enqueued there, so the answer is asked for and looked at when it has come: in a later call, or at the last
-    step of a trajectory, which waits.
+    that is enqueued there, so the answer is looked at when it has come.
 
     Args:
-        send: sends a bool on a device to the host.
+        is_on: whether it looks at all. send: sends a number on a device to the host.
     """
 
-    def __init__(self, send: Callable[[Tensor], Truth] = SentTruth) -> None:
-        self._send = send
-        self._sent: deque[tuple[Truth, Plan]] = deque()
+    def __init__(self, is_on: bool = True, send: Callable[[Tensor], Answer] = SentAnswer) -> None:
+        self._is_on, self._send = is_on, send
+        self._sent: deque[tuple[Answer, Plan]] = deque()
 
-    def look(self, results: Sequence[Tensor], sample: Tensor, plan: Plan, *, is_last: bool) -> None:
-        """Look at the results of a step.
+    def look(self, results: Sequence[Tensor], sample: Tensor, plan: Plan) -> None:
+        """Look at the results of a step that lie on the host; ask for the answer about the others.
 
         Raises:
-            TrajectoryError: they are not finite and lie on the host; says whether the sample was. On a GPU, at the last
-                step: those of this or an earlier one are not.
+            TrajectoryError: they are not finite; says whether the sample was.
         """
-        numbers = [result for result in results if result.is_floating_point()]
-        far = [tensor.detach() for tensor in numbers if can_send(tensor)]
-        if not all(_is_finite(tensor) for tensor in numbers if not can_send(tensor)):
-            raise _refused(plan, sample)
-        if far:
-            flags = [torch.isfinite(tensor).all() for tensor in far]
-            self._sent.append((self._send(torch.stack(flags).all() if len(flags) > 1 else flags[0]), plan))
-        if is_last and (error := self._next(wait=True)):
-            raise error
+        for result in results if self._is_on else ():
+            if not result.is_floating_point() or not result.numel():
+                continue
+            if can_send(result):
+                # the largest of all sizes: NaN and inf stay what they are
+                self._sent.append((self._send(torch.linalg.vector_norm(result.detach(), torch.inf)), plan))
+            elif not _is_finite(result):
+                raise _refused(plan, sample)
 
-    def seen(self) -> TrajectoryError | None:
-        """Return the error of an earlier step, where the answer has come and is no; waits for none."""
-        return self._next(wait=False)
+    def answered(self, *, wait: bool = False) -> TrajectoryError | None:
+        """Return the error of a step that was looked at on a GPU, None while nothing speaks against any.
+
+        Once it is returned, the answers of later steps are not asked for any more.
+
+        Args:
+            wait: for all answers; else those that have come are enough.
+        """
+        while self._sent and (wait or self._sent[0][0].is_here()):
+            answer, plan = self._sent.popleft()
+            if not isfinite(answer.read()):
+                self.clear()
+                return _seen_late(plan)
+        return None
 
     def clear(self) -> None:
         """Ask no more for what has not come."""
         self._sent.clear()
-
-    def _next(self, *, wait: bool) -> TrajectoryError | None:
-        while self._sent and (wait or self._sent[0][0].is_here()):
-            truth, plan = self._sent.popleft()
-            if not truth.read():
-                return _seen_late(plan)
-        return None
 
 
 def _refused(plan: Plan, sample: Tensor) -> TrajectoryError:
@@ -75,8 +76,8 @@ def _refused(plan: Plan, sample: Tensor) -> TrajectoryError:
 def _seen_late(plan: Plan) -> TrajectoryError:
     return TrajectoryError(
         f"the result of step {plan.position.step} ({plan.mode}) holds NaN or inf, in its input or from the model.\n"
-        "  On a GPU that is seen only when the answer comes, so this trajectory is dropped: begin it again. Check\n"
-        "  latents, dtype and weights, or pass check_finite=False to let it through."
+        "  On a GPU that is seen when the answer comes: its trajectory is dropped, and the next call begins another.\n"
+        "  Check latents, dtype and weights, or pass check_finite=False to let it through."
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fouriercache.runtime.far import is_far
+from fouriercache.runtime.far import is_far, send
 from fouriercache.runtime.parts import Executable
 from fouriercache.verification import rounding
 
@@ -222,11 +222,11 @@ class Conditioning:
             self._row_bytes = sum(value.numel() * value.element_size() for value in single.values()) // batch
         if self._row_bytes is None or self._row_bytes * batch * len(ahead) > LARGEST_BATCH:
             return
-        rows = torch.tensor(list(ahead)).to(sample.dtype)  # on the host, where their values are read below
+        rows = torch.tensor(list(ahead), device="cpu").to(sample.dtype)  # their values are read below
         wide = dict(given)
         for name in with_rows:
             wide[name] = given[name].repeat(len(ahead), *[1] * (given[name].ndim - 1))
-        wide[stamp_name] = rows.repeat_interleave(batch).to(sample.device, non_blocking=True)
+        wide[stamp_name] = send(rows.repeat_interleave(batch), sample.device)
         parts = {name: value.unflatten(0, (len(ahead), batch)) for name, value in _run(self._timed, wide).items()}
         stamps = [(value,) for value in rows.tolist()]
         if single is not None and mine in stamps:

@@ -1,4 +1,4 @@
-"""Numbers that lie on a GPU, read so that the host need not wait for what was enqueued there."""
+"""Numbers that lie on a GPU, read so that the host waits as seldom as it can."""
 
 from __future__ import annotations
 
@@ -21,39 +21,45 @@ def can_send(tensor: Tensor) -> bool:
     return tensor.is_cuda
 
 
-class Truth(Protocol):
-    """A truth on its way to the host."""
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Move a tensor from the host to a device, without waiting where what is sent is copied aside first."""
+    return tensor.to(device, non_blocking=device.type == "cuda")
+
+
+class Answer(Protocol):
+    """A number on its way to the host."""
 
     def is_here(self) -> bool:
         """Whether it can be read without waiting."""
 
-    def read(self) -> bool:
+    def read(self) -> float:
         """Return it, once it is here."""
 
 
-class SentTruth:
-    """A bool on a CUDA device, copied to the host behind all that is enqueued now."""
+class SentAnswer:
+    """A number on a CUDA device, copied to the host behind all that is enqueued now."""
 
-    def __init__(self, flag: Tensor) -> None:
-        self._host = torch.empty((), dtype=torch.bool, pin_memory=True)
-        self._host.copy_(flag, non_blocking=True)
+    def __init__(self, number: Tensor) -> None:
+        self._host = torch.empty((), dtype=number.dtype, device="cpu", pin_memory=True)
+        self._host.copy_(number, non_blocking=True)
         self._event = torch.cuda.Event()
-        self._event.record(torch.cuda.current_stream(flag.device))
+        self._event.record(torch.cuda.current_stream(number.device))
 
     def is_here(self) -> bool:
         return bool(self._event.query())
 
-    def read(self) -> bool:
+    def read(self) -> float:
         self._event.synchronize()
-        return bool(self._host)
+        return float(self._host)
 
 
 class Stamps:
     """Reads the timesteps of one request's calls.
 
     A sampler's list of timesteps is one tensor, and each step is given a view of it. Where the list lies on a GPU it is
-    read as a whole when a view of it is first given, and again when it has been written into; a timestep that was
-    computed is read by itself, each time that another is given.
+    read as a whole when a view of it is first given, and again when it has been written into by an operation that
+    counts; what is written through `.data`, or by a recorded CUDA graph, is not seen. A timestep that is no view of a
+    list is read by itself, in each call.
     """
 
     def __init__(self) -> None:
@@ -64,13 +70,19 @@ class Stamps:
         """Return the timestep's values, in order."""
         if not is_far(stamp):
             return _numbers_of(stamp)
-        whole = stamp if stamp._base is None else stamp._base
-        is_known = not whole.is_inference() and whole.dtype == stamp.dtype and whole.is_contiguous()
-        if not is_known or whole.numel() > _LONGEST_LIST or any(map(_moves, stamp.shape, stamp.stride())):
+        whole = stamp._base
+        if whole is None or whole.is_inference() or not _is_list(whole) or whole.dtype != stamp.dtype:
+            return _numbers_of(stamp)
+        at = stamp.storage_offset() - whole.storage_offset()
+        if any(map(_moves, stamp.shape, stamp.stride())) or not stamp.numel() or not 0 <= at < whole.numel():
             return _numbers_of(stamp)
         if self._list is None or self._list[0] is not whole or self._list[1] != whole._version:
             self._list, self._numbers = (whole, whole._version), _numbers_of(whole)
-        return (self._numbers[stamp.storage_offset() - whole.storage_offset()],) * stamp.numel()
+        return (self._numbers[at],) * stamp.numel()
+
+
+def _is_list(tensor: Tensor) -> bool:
+    return 1 < tensor.numel() <= _LONGEST_LIST and tensor.is_contiguous()
 
 
 def _moves(size: int, stride: int) -> bool:

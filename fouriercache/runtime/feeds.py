@@ -13,6 +13,7 @@ from torch import Tensor
 from fouriercache.errors import MethodError
 from fouriercache.predictors import Coefficients
 from fouriercache.program import Input, Slot
+from fouriercache.runtime.far import send
 from fouriercache.runtime.pass_state import PassState
 from fouriercache.runtime.session import Plan
 
@@ -99,4 +100,4 @@ def controls_of(plan: Plan, device: torch.device) -> dict[str, Tensor]:
 
 def _tensor(scalars: Coefficients | tuple[float, ...], device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # it is used with and without
-        return torch.tensor(scalars, dtype=torch.float32, device=device)
+        return send(torch.tensor(scalars, dtype=torch.float32, device="cpu"), device)

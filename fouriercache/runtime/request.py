@@ -46,7 +46,7 @@ class Request:
         self._find_stepper = find_stepper
         self._flatten = flatten
         self._check_hooks = check_hooks
-        self._finite = FiniteCheck() if check_finite else None
+        self._finite = FiniteCheck(check_finite)
         self._stamps = Stamps()
         self._passes: dict[PassKey, PassState] = {}
         self._context: str | None = None
@@ -94,9 +94,7 @@ class Request:
             self._running.release()
 
     def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        if self._finite is not None and (error := self._finite.seen()):
-            self._drop()
-            raise error
+        self._check_answers(wait=False)
         call, arguments = self._flatten(args, kwargs)
         self._check_form(call)
         stepper = self._find_stepper(call, arguments, not self._passes)
@@ -112,6 +110,7 @@ class Request:
 
         plan = self._session.plan(asked, measure, stepper.places)
         if plan.position.is_new_trajectory:
+            self._check_answers(wait=True)
             check_left(self._left, self.num_steps)
         if plan.drop_history:  # a weight changed through `.data` leaves no trace that could be checked in each call
             stepper = self._find_stepper(call, arguments, True)
@@ -124,9 +123,8 @@ class Request:
             if stepper.probe is not None:
                 looks.append(self._look(stepper, named, stamp, state, is_compared=False))
         outcome = stepper.run(plan, named, state, stamp, self._session)
-        if self._finite is not None:
-            is_last = plan.position.step + 1 == self.num_steps
-            self._finite.look(outcome.results, sample[0], plan, is_last=is_last)
+        self._finite.look(outcome.results, sample[0], plan)
+        self._check_answers(wait=plan.position.step + 1 == self.num_steps)
         products = stepper.products(outcome.values, state.ring) if plan.mode == "compute" else ()
         self._session.commit(plan, products)
         self._position = plan.position
@@ -221,19 +219,20 @@ class Request:
         self._session.reset()
         self._forget()
         self._sample = self._conditioning = self._position = self._last = None
-        self._prepared = ()
+        self._prepared, self._stamps = (), Stamps()
 
-    def _drop(self) -> None:
-        """Forget the trajectory, as what was kept of it is not to be trusted; timesteps stay prepared."""
-        prepared = self._prepared
-        self.reset()
-        if prepared:
-            self.prepare(prepared)
+    def _check_answers(self, *, wait: bool) -> None:
+        """Raise what a GPU has said of earlier results, and forget their trajectory; timesteps stay prepared."""
+        if error := self._finite.answered(wait=wait):
+            prepared = self._prepared
+            self.reset()
+            if prepared:
+                self.prepare(prepared)
+            raise error
 
     def _forget(self) -> None:
         self._passes.clear()
-        if self._finite is not None:
-            self._finite.clear()
+        self._finite.clear()
 
     @contextmanager
     def cache_context(self, name: str, **information: object) -> Iterator[None]:
