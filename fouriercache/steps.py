@@ -9,7 +9,7 @@ from typing import Literal
 
 from fouriercache.capture import Capture
 from fouriercache.methods import Method
-from fouriercache.program import Input, Program, Site
+from fouriercache.program import Input, NoMatch, Program, Site
 from fouriercache.schedules import Place
 
 Mode = Literal["compute", "reuse", "partial"]
@@ -85,7 +85,8 @@ class Steps:
     `outline` builds the single-graph form, one `torch.cond` for the whole step; it takes time and is seldom wanted.
     `mixed` builds a cached mode in which single sites are computed, given their positions in `canonical.sites`; few
     methods have such steps, and which sites it will be is known when the step comes. `ahead` cuts the "reuse" mode for
-    trajectories whose timesteps are known, given whether calls are fused; None where that saves nothing.
+    trajectories whose timesteps are known, given whether calls are fused; or says why that saves
+    nothing.
     """
 
     capture: Capture
@@ -93,7 +94,7 @@ class Steps:
     modes: Mapping[Mode, StepPrograms]
     outline: Callable[[], Program]
     mixed: Callable[[Mode, tuple[int, ...]], StepPrograms]
-    ahead: Callable[[bool], AheadPrograms | None]
+    ahead: Callable[[bool], AheadPrograms | NoMatch]
     probe: ProbePrograms | None = None
 
     @cached_property

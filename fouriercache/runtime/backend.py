@@ -95,8 +95,10 @@ class _CudaGraphsBackend:
     Raises LoweringError where there is no GPU.
     """
 
+    fuses = False  # what several steps share would be copied into each recording, and out of it
+
     def __init__(self, name: str, inner: Backend, recorder: Recorder | None = None) -> None:
-        self.name, self._inner, self.fuses = name, inner, inner.fuses
+        self.name, self._inner = name, inner
         self._turns = Turns(recorder or find_recorder())
 
     def compile(self, module: fx.GraphModule, inputs: Sequence[Input]) -> _Runner:

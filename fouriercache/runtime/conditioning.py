@@ -105,16 +105,16 @@ class Hoisted:
     """The hoisted values of one step mode for one conditioning.
 
     `context` holds the context part's results; `batch` the timed part's by timestep, as one batch gave them; `single`
-    those that steps computed alone, the newest last, at most MOST_SINGLE. `ahead` has what was made of kept features
-    for steps to come, by step, and `made_of` says of which. Everything is dropped when the conditioning or a weight
-    changes, and when a trajectory begins.
+    those that steps computed alone, the newest last, at most MOST_SINGLE. `sums` has what was made of kept features
+    for steps to come, by step, and `made_of` says by what and of which. Everything is dropped when the conditioning or
+    a weight changes, and when a trajectory begins.
     """
 
     weights: tuple[int, ...] = ()
     context: Mapping[str, Tensor] | None = None
     batch: dict[_Stamp, Mapping[str, Tensor]] = field(default_factory=dict)
     single: dict[_Stamp, Mapping[str, Tensor]] = field(default_factory=dict)
-    ahead: dict[int, Mapping[str, Tensor]] = field(default_factory=dict)
+    sums: dict[int, Mapping[str, Tensor]] = field(default_factory=dict)
     made_of: object = None
 
     def find(self, stamp: _Stamp) -> Mapping[str, Tensor] | None:
@@ -130,7 +130,7 @@ class Hoisted:
 
     def tensors(self) -> list[Tensor]:
         """Every value that is held."""
-        by_step = (self.context or {}, *self.batch.values(), *self.single.values(), *self.ahead.values())
+        by_step = (self.context or {}, *self.batch.values(), *self.single.values(), *self.sums.values())
         return [tensor for values in by_step for tensor in values.values()]
 
 
@@ -179,7 +179,7 @@ class Conditioning:
         weights = self._context.version() + self._timed.version()
         if weights != kept.weights:
             kept.weights, kept.context = weights, None
-            for by_stamp in (kept.batch, kept.single, kept.ahead):
+            for by_stamp in (kept.batch, kept.single, kept.sums):
                 by_stamp.clear()
         if kept.context is None:
             kept.context = _run(self._context, named)

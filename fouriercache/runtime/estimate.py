@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any
 
 from fouriercache.cost import Device, Sizes, Work, bytes_kept, device_from_name, hinted, peak_bytes, weights_of, work_of
@@ -12,7 +13,7 @@ from fouriercache.cost.liveness import result_bytes
 from fouriercache.cost.sizes import symbol_of
 from fouriercache.errors import MethodError
 from fouriercache.methods import Method
-from fouriercache.program import Program, tensor_of
+from fouriercache.program import NoMatch, Program, tensor_of
 from fouriercache.runtime.conditioning import LARGEST_BATCH, MOST_SINGLE
 from fouriercache.runtime.estimates import CostEstimate, StepEstimate, TrajectoryEstimate
 from fouriercache.runtime.served import by_site, serve_step
@@ -68,7 +69,8 @@ class _Estimate:
         counts = Counter(key for key, _ in served or ())
         keys: list[ModeKey] = sorted(counts) or [(mode, ()) for mode in self._steps.modes]
         cache = self._passes * self._cache_bytes()
-        hoisted = self._passes * sum(self._hoisted_bytes(key, counts[key]) for key in keys)
+        hoisted = sum(self._hoisted_bytes(key, counts[key]) for key in keys) + self._sum_bytes(served or ())
+        hoisted *= self._passes
         weights, original = self._weight_bytes(), self._model_work()
         modes = {"original": _step(original, weights + self._peak(self._steps.capture.program))}
         for mode in self._steps.modes:
@@ -191,9 +193,17 @@ class _Estimate:
     def _hoisted_bytes(self, key: ModeKey, count: int) -> int:
         parts, size = self._part(key), self._sizes(())
         kept = count if not key[1] and self._is_batch(parts, count) else min(count or MOST_SINGLE, MOST_SINGLE)
-        ahead = self._steps.ahead(True) if key == _REUSE and self._is_batch(parts, count) else None
-        sums = 0 if ahead is None else result_bytes(ahead.sums, size) * MOST_STEPS
-        return result_bytes(parts.context, size) + result_bytes(parts.timed, size) * kept + sums
+        return result_bytes(parts.context, size) + result_bytes(parts.timed, size) * kept
+
+    def _sum_bytes(self, served: Sequence[tuple[ModeKey, tuple[int, ...]]]) -> int:
+        """Bytes of sums that cached steps make for those behind them, where calls are fused."""
+        runs = [len(list(run)) for is_reuse, run in groupby(key == _REUSE for key, _ in served) if is_reuse]
+        most = min(max(runs, default=0), MOST_STEPS)
+        is_plain = by_site(self._method.schedule) is None and partial_tokens(self._method.tokens) is None
+        if most < 2 or not is_plain or not self._is_batch(self._part(_REUSE), sum(runs)):
+            return 0
+        ahead = self._steps.ahead(True)
+        return 0 if isinstance(ahead, NoMatch) else result_bytes(ahead.sums, self._sizes(())) * most
 
 
 def _programs(parts: StepPrograms) -> Iterable[Program]:

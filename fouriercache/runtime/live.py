@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 from torch import nn
@@ -12,11 +12,13 @@ from torch import nn
 from fouriercache.calls import Call
 from fouriercache.errors import PreconditionError
 from fouriercache.methods import Method
-from fouriercache.program import Program, tensor_of
+from fouriercache.program import NoMatch, Program, tensor_of
 from fouriercache.runtime.backend import Backend, LiveProgram, backend_from_name
 from fouriercache.runtime.parts import AheadParts, Parts, ProbeParts, StepForm
 from fouriercache.runtime.stepper import Stepper
 from fouriercache.steps import ModeKey, ProbePrograms, StepPrograms, Steps
+
+logger = logging.getLogger(__name__)
 
 
 class LiveStepper(Stepper):
@@ -28,12 +30,13 @@ class LiveStepper(Stepper):
 
         def build(key: ModeKey) -> Parts:
             if key == ("reuse", ()):
-                return replace(_parts(steps.modes["reuse"], model, backend), ahead=cache(ahead))
+                return replace(_parts(steps.modes["reuse"], model, backend), ahead=ahead)
             return _parts(steps.mixed(*key) if key[1] else steps.modes[key[0]], model, backend)
 
         def ahead() -> AheadParts | None:
             found = steps.ahead(backend.fuses)
-            if found is None:
+            if isinstance(found, NoMatch):
+                logger.info("each cached step makes its own sums: %s", found.reason)
                 return None
             return AheadParts(
                 lambda count: LiveProgram(found.repeated(count), model, backend),

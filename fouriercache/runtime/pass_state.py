@@ -17,7 +17,8 @@ class PassState:
 
     `ring` has what is kept of each site, by column, newest first. A step that computes the site puts one in front and
     drops those that nothing reads at their age; no tensor is copied. `states` has what else graphs hand on, by name (an
-    adaptive schedule's indicator). `hoisted` is kept for each step mode, and for the probe.
+    adaptive schedule's indicator). `hoisted` is kept for each step mode, and for the probe. `is_restless`: other
+    conditioning came before sums that were made ahead had been used; none are made any more.
     """
 
     ring: dict[str, list[Tensor]] = field(default_factory=dict)
@@ -26,6 +27,12 @@ class PassState:
     conditioning: Remembered | None = None
     sample: Remembered | None = None
     questions: Questions | None = None
+    is_restless: bool = False
+
+    def drop_hoisted(self) -> None:
+        """Forget what was made of the conditioning."""
+        self.is_restless |= any(hoisted.sums for hoisted in self.hoisted.values())
+        self.hoisted.clear()
 
     def features(self) -> list[Tensor]:
         """All that is kept of earlier steps."""

@@ -189,7 +189,7 @@ class Request:
         if state.conditioning is not None and not self._prepared:
             check_prompt(stepper.conditioning_names, state.conditioning, conditioning)
         if state.conditioning is None or not state.conditioning.equals(conditioning):
-            state.hoisted.clear()
+            state.drop_hoisted()
         elif state.conditioning.stands_for(conditioning):
             return
         state.conditioning = Remembered.of(conditioning)

@@ -111,11 +111,6 @@ class Session:
         return self._clock.num_steps
 
     @property
-    def is_prepared(self) -> bool:
-        """Whether the timesteps of the trajectories are known."""
-        return bool(self._clock.prepared)
-
-    @property
     def computed(self) -> dict[PassKey, tuple[int, ...]]:
         """The steps of this trajectory that were computed so far, for each pass."""
         return {key: history.computed for key, history in self._histories.items()}
@@ -199,7 +194,7 @@ class Session:
             rows.append(table[site] if len(table) > 1 else table[0])
         return tuple(rows) if len(set(rows)) > 1 else (rows[0],)
 
-    def ahead(self, plan: Plan) -> list[float]:
+    def timesteps_ahead(self, plan: Plan) -> list[float]:
         """Return the prepared timesteps that `plan.mode` will serve from here on.
 
         Where only the run shows which those are, all of them: half of a batch for nothing costs less than a run for
@@ -215,16 +210,19 @@ class Session:
         is_computed = plan.mode == "compute"
         return [timesteps[at] for at in range(step, len(timesteps)) if (at in computed) == is_computed]
 
-    def following(self, plan: Plan) -> list[tuple[int, float, Coefficients]]:
+    def following(self, plan: Plan, most: int) -> list[tuple[int, float, Coefficients]]:
         """Return step, timestep and coefficients of the cached steps from here to the next that is computed.
 
-        [] where they are not known: nothing is prepared, or the schedule decides as it runs, or tells sites apart.
+        At most `most`; [] where it is not known which they are, or that nothing of what is kept changes between them:
+        nothing is prepared, the schedule decides as it runs or tells sites apart, or tokens are chosen.
         """
         timesteps, step = self._clock.prepared, plan.position.step
-        computed = self._schedule.steps(len(timesteps)) if timesteps and self._site_schedule is None else None
-        if computed is None or plan.mode != "reuse":
+        is_plain = self._site_schedule is None and self._tokens is None and plan.mode == "reuse"
+        computed = self._schedule.steps(len(timesteps)) if timesteps and is_plain else None
+        if computed is None:
             return []
         end = min((other for other in computed if other > step), default=len(timesteps))
+        end = min(end, step + most)
         history = self._histories[plan.position.pass_key]
         return [(at, timesteps[at], self._cached_coefficients(history, at, 0)) for at in range(step, end)]
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from fouriercache.runtime.parts import Parts, StepForm
 from fouriercache.runtime.pass_state import PassState
 from fouriercache.runtime.probe import Probe
 from fouriercache.runtime.session import Plan, Session
-from fouriercache.runtime.sums import SumsAhead
+from fouriercache.runtime.sums import MOST_STEPS, SumsAhead
 from fouriercache.schedules import PerSite
 from fouriercache.steps import ModeKey
 
@@ -110,7 +110,7 @@ class Stepper:
             same = stamp[:1] if stamp.count(stamp[0]) == len(stamp) else stamp
             kept = state.hoisted.setdefault(key, Hoisted())
             if not runner.conditioning.is_empty:
-                ahead = partial(session.ahead, plan)
+                ahead = partial(session.timesteps_ahead, plan)
                 hoisted = runner.conditioning.values(kept, named, self.stamp_name, same, ahead)
             return runner.run(plan, named, hoisted, state, kept, session)
 
@@ -138,7 +138,9 @@ class _ModeRunner:
         self._feeds = Feeds(slots, parts.table)
         self._wanted = self._feeds.wanted(parts.moving.inputs)
         self._has_controls = any(given.role == "control" for given in parts.moving.inputs)
-        self._ahead = parts.ahead
+        self._ahead, self._may_sum = parts.ahead, True
+        self._sums: SumsAhead | None = None
+        self._lock = threading.Lock()
 
     def run(
         self,
@@ -150,11 +152,11 @@ class _ModeRunner:
         session: Session,
     ) -> Outcome:
         moving, wanted = self._moving, self._wanted
-        is_known = plan.mode == "reuse" and session.is_prepared and not torch.is_grad_enabled()
-        sums = self._sums if is_known else None
-        made = None if sums is None else sums.take(plan, named, state, self.conditioning, kept, session)
-        if sums is not None and made is not None:
-            moving, wanted, hoisted = sums.rest, sums.wanted, {**hoisted, **made}
+        made = None
+        if plan.mode == "reuse" and not torch.is_grad_enabled() and not state.is_restless:
+            made = self._sums_of(plan, named, state, kept, session)
+        if made is not None and self._sums is not None:
+            moving, wanted, hoisted = self._sums.rest, self._sums.wanted, {**hoisted, **made}
         if self._has_controls:
             named = {**named, **controls_of(plan, next(iter(named.values())).device)}
         found = moving(self._feeds.values(wanted, Given(named, hoisted, plan.coefficients, state)))
@@ -163,8 +165,16 @@ class _ModeRunner:
             by_role[output.role][output.name] = value
         return Outcome(tuple(by_role["result"].values()), by_role["slot"], by_role["state"])
 
-    @cached_property
-    def _sums(self) -> SumsAhead | None:
-        """What makes sums for steps to come; None where that saves nothing."""
-        parts = self._ahead()
-        return None if parts is None else SumsAhead(parts, self._feeds)
+    def _sums_of(
+        self, plan: Plan, named: Mapping[str, Tensor], state: PassState, kept: Hoisted, session: Session
+    ) -> Mapping[str, Tensor] | None:
+        """The step's sums, where it need not make its own; what makes them is built when there are steps to serve."""
+        made = None if self._sums is None else self._sums.find(plan, kept)
+        if made is None and self._may_sum and len(steps := session.following(plan, MOST_STEPS)) > 1:
+            with self._lock:
+                if self._sums is None and (parts := self._ahead()):
+                    self._sums = SumsAhead(parts, self._feeds)
+                self._may_sum = self._sums is not None
+            if self._sums is not None:
+                made = self._sums.make(plan, steps, named, state, self.conditioning, kept)
+        return made

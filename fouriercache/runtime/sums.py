@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from fouriercache.predictors import Coefficients
 from fouriercache.runtime.conditioning import Conditioning, Hoisted
 from fouriercache.runtime.feeds import Feeds, Given
 from fouriercache.runtime.parts import AheadParts, Executable
 from fouriercache.runtime.pass_state import PassState
-from fouriercache.runtime.session import Plan, Session
+from fouriercache.runtime.session import Plan
 
 MOST_STEPS = 4
 """Steps whose sums are made at once: each sum is as large as the token stream, and is kept until its step comes."""
@@ -30,52 +31,52 @@ class SumsAhead:
         self._parts, self._feeds = parts, feeds
         self._shared, self._own = feeds.wanted(parts.shared), feeds.wanted(parts.own)
         self._made: dict[int, Executable] = {}
+        self._last: Executable | None = None
         self._lock = threading.Lock()
 
-    def take(
+    def find(self, plan: Plan, kept: Hoisted) -> Mapping[str, Tensor] | None:
+        """Return the sums that were made for the step, and forget them; None if there are none that it may use."""
+        step = plan.position.step
+        if step in kept.sums and kept.made_of == self._source(plan):
+            return kept.sums.pop(step)
+        kept.sums.clear()
+        return None
+
+    def make(
         self,
         plan: Plan,
+        steps: Sequence[tuple[int, float, Coefficients]],
         named: Mapping[str, Tensor],
         state: PassState,
         conditioning: Conditioning,
         kept: Hoisted,
-        session: Session,
     ) -> Mapping[str, Tensor] | None:
-        """Return the sums of a step by name; None where it has to make its own.
+        """Make the sums of `steps`, and return those of the first; None where hoisted values are not known of all.
 
         Args:
-            kept: holds the hoisted values of the steps to come, and the sums that are made of them here.
+            steps: timestep and coefficients of each. kept: holds their hoisted values, and the sums of the others.
         """
-        step = plan.position.step
-        if step not in kept.ahead or kept.made_of != (plan.computed, self._version()):
-            kept.ahead.clear()
-            found = session.following(plan)[:MOST_STEPS]
-            if len(found) < 2:
+        given = []
+        for _, timestep, coefficients in steps:
+            hoisted = conditioning.known(kept, (timestep,))
+            if hoisted is None:
                 return None
-            given = []
-            for _, timestep, coefficients in found:
-                hoisted = conditioning.known(kept, (timestep,))
-                if hoisted is None:
-                    return None
-                given.append(Given(named, hoisted, coefficients, state))
-            kept.ahead.update(zip((at for at, _, _ in found), self._make(given), strict=True))
-            kept.made_of = plan.computed, self._version()
-        return kept.ahead.pop(step)
-
-    def _make(self, given: list[Given]) -> list[dict[str, Tensor]]:
-        sums = self._for_steps(len(given))
+            given.append(Given(named, hoisted, coefficients, state))
+        sums, names = self._for_steps(len(given)), self._parts.outputs
         values = self._feeds.values(self._shared, given[0])
         for mine in given:
             values += self._feeds.values(self._own, mine)
-        results, names = sums(values), self._parts.outputs
-        return [dict(zip(names, results[i : i + len(names)], strict=True)) for i in range(0, len(results), len(names))]
+        results = iter(sums(values))
+        kept.sums = {step: dict(zip(names, results, strict=False)) for step, _, _ in steps}
+        kept.made_of = self._source(plan)
+        return kept.sums.pop(plan.position.step)
 
     def _for_steps(self, count: int) -> Executable:
         with self._lock:
             if count not in self._made:
-                self._made[count] = self._parts.sums(count)
+                self._made[count] = self._last = self._parts.sums(count)
             return self._made[count]
 
-    def _version(self) -> tuple[int, ...]:
-        """Changes whenever a weight does that the sums are made with: the same, whatever their number."""
-        return next(iter(self._made.values())).version() if self._made else ()
+    def _source(self, plan: Plan) -> object:
+        """What sums are made by and of; the weights they are made with are the same, whatever their number."""
+        return self, plan.computed, () if self._last is None else self._last.version()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import fouriercache as fc
+from fouriercache.steps import AheadPrograms
 from tests.tiny import tiny_dit
 
 STEPS = 6
@@ -42,7 +43,10 @@ def test_inductor_computes_what_eager_computes(site: str) -> None:
     want = denoise(fc.optimize(model, method, num_steps=STEPS))
     fast = fc.optimize(model, method, num_steps=STEPS, backend="inductor")
     have = denoise(fast)
-    fast.session.prepare(TIMESTEPS)  # branch sites: what three cached steps sum is compiled as one
+    fast.session.prepare(TIMESTEPS)
+    assert isinstance(fast.captured[0].ahead(True), AheadPrograms) == (
+        site == "branch"
+    )  # three cached steps sum as one
     for prepared in (have, denoise(fast)):
         for one, other in zip(want, prepared, strict=True):
             torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)  # inductor reorders float32 sums
