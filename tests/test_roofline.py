@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from launches import CountCalls
 
 import fouriercache as fc
 from fouriercache.cost import work_of
+from fouriercache.cost.measure import _median
 from fouriercache.testing import trace
 
 ONE = fc.Device("one", {"float32": 1.0}, 1.0, launch=1.0, fused_norms=False)
@@ -84,3 +86,14 @@ def test_dropout_that_is_off_costs_the_model_nothing_and_a_graph_the_copy_that_i
     *_, copy = program.calls()
     copy.meta["nn_module_stack"] = {"drop": ("drop", "torch.nn.modules.dropout.Dropout")}
     assert [work_of([program], ONE, is_model=is_model).launches for is_model in (False, True)] == [2, 1]
+
+
+def test_what_calls_follow_on_is_done_before_each_and_is_not_in_their_time():
+    done: list[str] = []
+
+    def before() -> None:
+        done.append("before")
+        time.sleep(0.05)
+
+    assert _median(lambda: done.append("call"), 0.0, before) < 0.01
+    assert done[1:] == ["before", "call"] * 3  # after one that is not counted

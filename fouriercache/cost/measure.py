@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fouriercache.cost.devices import Device
 
-_WORKING_SETS = tuple(3 * 4 * elements for elements in (2**16, 2**18, 2**20, 2**24))
+_WORKING_SETS = tuple(3 * 4 * elements for elements in (2**16, 2**18, 2**20, 2**22, 2**24))
 """Bytes that an addition touches, from what a core's own cache holds to what none holds."""
 _FUNCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "cos": torch.cos,
@@ -33,6 +33,8 @@ _FUNCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 """Functions that a core computes more slowly than it moves their tensors."""
 _ROWS, _WIDTH = 512, 384
 """Of what they are measured on."""
+_CALLS, _VIEWS = 8, 4
+"""How many `_calls` and `_views` make."""
 
 
 @torch.no_grad()
@@ -40,11 +42,12 @@ def measure_cpu(seconds: float = 0.3) -> Device:
     """Measure this processor, in float32, with the threads that torch has now; takes some five seconds.
 
     Matrix products, convolution and attention are of the sizes of a small transformer, bandwidths those of additions,
-    and a launch is the mean over small calls of several kinds. What arithmetic, functions and launches take is without
-    the traffic that the model counts for them. Medians of what fits in `seconds` for each figure: what else the machine
-    does now is in them.
+    and a launch is the mean over small calls of several kinds, which follow on work of a layer: that drives what a
+    launch needs out of a core's caches, and it then takes several times as long as in a loop of its own. What
+    arithmetic, functions and launches take is without the traffic that the model counts for them. Medians of what fits
+    in `seconds` for each figure: what else the machine does now is in them.
     """
-    launch, view = _launch(seconds), _view(seconds)
+    launch = _median(_calls(), seconds) / _CALLS  # of what is measured here, one call over and over
     bandwidths = [touched / max(_addition(touched, seconds) - launch, 1e-9) for touched in _WORKING_SETS]
     caches = tuple(zip(_WORKING_SETS[:-1], bandwidths[:-1], strict=True))
 
@@ -73,12 +76,12 @@ def measure_cpu(seconds: float = 0.3) -> Device:
         f"this CPU ({name}, {torch.get_num_threads()} threads)",
         {"float32": peak},
         bandwidths[-1],
-        launch,
+        _after_work(_calls(), seconds) / _CALLS,
         attention=attention / peak,
         convolution=convolution / peak,
         caches=caches,
         functions=functions,
-        view=view,
+        view=_after_work(_views(), seconds) / _VIEWS,
         products=products,
         overlaps=False,
         fused_norms=False,
@@ -95,8 +98,8 @@ def _products(peak: float, launch: float, seconds: float) -> float:
     return 4 * 1024 * 512 / max(whole - launch - 2 * 2 * 1024 * 512 / peak, whole / 10)
 
 
-def _launch(seconds: float) -> float:
-    """Of one call, in the mean over small ones of several kinds."""
+def _calls() -> Callable[[], None]:
+    """Small calls of several kinds."""
     row, weight = torch.ones(1, 16), torch.ones(16, 16)
 
     def calls() -> None:
@@ -109,10 +112,10 @@ def _launch(seconds: float) -> float:
         torch.addcmul(row, row, row)
         row.sin()
 
-    return _median(calls, seconds) / 8
+    return calls
 
 
-def _view(seconds: float) -> float:
+def _views() -> Callable[[], None]:
     rows = torch.ones(4, 16)
 
     def views() -> None:
@@ -121,7 +124,13 @@ def _view(seconds: float) -> float:
         rows.transpose(0, 1)
         rows[:, :8]
 
-    return _median(views, seconds) / 4
+    return views
+
+
+def _after_work(calls: Callable[[], None], seconds: float) -> float:
+    """Median seconds of calls that each time follow on a layer's product and its function."""
+    tokens, weight = torch.randn(_ROWS, _WIDTH), torch.randn(4 * _WIDTH, _WIDTH)
+    return _median(calls, seconds, lambda: F.silu(F.linear(tokens, weight)))
 
 
 def _addition(touched: int, seconds: float) -> float:
@@ -130,12 +139,13 @@ def _addition(touched: int, seconds: float) -> float:
     return _median(lambda: torch.add(left, right, out=result), seconds)
 
 
-def _median(work: Callable[[], object], seconds: float) -> float:
-    """Median seconds of a call, after one that is not counted."""
+def _median(work: Callable[[], object], seconds: float, before: Callable[[], object] = lambda: None) -> float:
+    """Median seconds of a call, after one that is not counted; each follows on `before`, which is not counted."""
     work()
     times: list[float] = []
     ends = time.perf_counter() + seconds
     while len(times) < 3 or time.perf_counter() < ends:
+        before()
         started = time.perf_counter()
         work()
         times.append(time.perf_counter() - started)
