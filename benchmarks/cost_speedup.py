@@ -244,6 +244,8 @@ def main() -> None:
         "GFLOP/s": f"{device.peaks['float32'] / 1e9:.1f}",
         "attention, share": f"{device.attention:.2f}",
         "launch, us": f"{1e6 * device.launch:.2f}",
+        "view, us": f"{1e6 * device.view:.2f}",
+        "module, us": f"{1e6 * device.module:.2f}",
         "runtime, us": f"{1e6 * device.step:.0f}",
         "weights of few rows, GB/s": f"{(device.products or device.bandwidth) / 1e9:.1f}",
         "functions, 1e9/s": {name: f"{rate / 1e9:.2f}" for name, rate in device.functions.items()},

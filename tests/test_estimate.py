@@ -272,7 +272,7 @@ def test_this_processor_is_measured_when_asked_for():
     device = fc.measure_cpu(seconds=0.01)
     assert device.peak(torch.float32) > 1e8
     assert device.bandwidth > 1e7
-    assert 0 < device.launch < 1e-2
+    assert all(0 < seconds < 1e-2 for seconds in (device.launch, device.view, device.module))
     assert device.functions["gelu_tanh"] < device.functions["rsqrt"]  # a tangent takes longer than a root
     assert not device.overlaps
     assert "measure_cpu" in device.source

@@ -97,3 +97,13 @@ def test_what_calls_follow_on_is_done_before_each_and_is_not_in_their_time():
 
     assert _median(lambda: done.append("call"), 0.0, before) < 0.01
     assert done[1:] == ["before", "call"] * 3  # after one that is not counted
+
+
+def test_a_model_takes_time_to_call_its_modules_and_a_graph_has_none():
+    program = trace(lambda x: (x.sin(), x.cos(), x.exp()), torch.zeros(2, 8))
+    for node, names in zip(program.calls(), ("model", "model block", "model block@1"), strict=True):
+        node.meta["nn_module_stack"] = {name: (name, "Module") for name in names.split()}
+    device = replace(ONE, module=10.0)
+    whole = work_of([program], ONE).seconds
+    assert work_of([program], device).seconds == whole
+    assert work_of([program], device, is_model=True).seconds == whole + 3 * 10.0

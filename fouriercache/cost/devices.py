@@ -33,6 +33,8 @@ class Device:
         functions: elements/s of functions that arithmetic bounds, by ATen's name ("layer_norm", "silu"; "gelu_tanh" for
             its approximation). What is not listed takes the time of its traffic, as nearly all does on a GPU.
         view: seconds of a call that moves nothing; 0 where a device never hears of it.
+        module: seconds that a call of a module takes, which a model makes and a graph does not; 0 where the host is
+            ahead of the device.
         step: seconds that the runtime takes for each call of an optimised module, beside its graphs.
         products: bytes/s of what products read of matrices that lie in no cache; the memory's if None. A core
             reads them in tiles, which no prefetching foresees.
@@ -54,6 +56,7 @@ class Device:
     caches: tuple[tuple[int, float], ...] = ()
     functions: Mapping[str, float] = field(default_factory=dict)
     view: float = 0.0
+    module: float = 0.0
     step: float = 0.0
     products: float | None = None
     overlaps: bool = True
@@ -77,7 +80,7 @@ class Device:
         _check_above_zero("bandwidth", self.bandwidth)
         if self.products is not None:
             _check_above_zero("products", self.products)
-        for name in ("launch", "view", "step"):
+        for name in ("launch", "view", "module", "step"):
             check_number("Device", name, getattr(self, name), least=0, advice="0 is a device that waits for nobody.")
         for name in ("attention", "convolution"):
             _check_above_zero(name, getattr(self, name))

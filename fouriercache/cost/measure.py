@@ -11,7 +11,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from fouriercache.cost.devices import Device
 
@@ -33,8 +33,8 @@ _FUNCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 """Functions that a core computes more slowly than it moves their tensors."""
 _ROWS, _WIDTH = 512, 384
 """Of what they are measured on."""
-_CALLS, _VIEWS = 8, 4
-"""How many `_calls` and `_views` make."""
+_CALLS, _VIEWS, _MODULES = 8, 4, 4
+"""How many `_calls`, `_views` and `_modules` make."""
 
 
 @torch.no_grad()
@@ -42,10 +42,10 @@ def measure_cpu(seconds: float = 0.3) -> Device:
     """Measure this processor, in float32, with the threads that torch has now; takes some five seconds.
 
     Matrix products, convolution and attention are of the sizes of a small transformer, bandwidths those of additions,
-    and a launch is the mean over small calls of several kinds, which follow on work of a layer: that drives what a
-    launch needs out of a core's caches, and it then takes several times as long as in a loop of its own. What
-    arithmetic, functions and launches take is without the traffic that the model counts for them. Medians of what fits
-    in `seconds` for each figure: what else the machine does now is in them.
+    and a launch is the mean over small calls of several kinds. They, views and calls of modules follow on work of a
+    layer: that drives what they need out of a core's caches, and they then take several times as long as in a loop of
+    their own. What arithmetic and functions take is without the launch, and the traffic that the model counts for them.
+    Medians of what fits in `seconds` for each figure: what else the machine does now is in them.
     """
     launch = _median(_calls(), seconds) / _CALLS  # of what is measured here, one call over and over
     bandwidths = [touched / max(_addition(touched, seconds) - launch, 1e-9) for touched in _WORKING_SETS]
@@ -82,6 +82,7 @@ def measure_cpu(seconds: float = 0.3) -> Device:
         caches=caches,
         functions=functions,
         view=_after_work(_views(), seconds) / _VIEWS,
+        module=_after_work(_modules(), seconds) / _MODULES,
         products=products,
         overlaps=False,
         fused_norms=False,
@@ -127,7 +128,12 @@ def _views() -> Callable[[], None]:
     return views
 
 
-def _after_work(calls: Callable[[], None], seconds: float) -> float:
+def _modules() -> Callable[[], object]:
+    """A module that calls three others, none of which computes."""
+    return partial(nn.Sequential(nn.Identity(), nn.Identity(), nn.Identity()), torch.ones(4, 16))
+
+
+def _after_work(calls: Callable[[], object], seconds: float) -> float:
     """Median seconds of calls that each time follow on a layer's product and its function."""
     tokens, weight = torch.randn(_ROWS, _WIDTH), torch.randn(4 * _WIDTH, _WIDTH)
     return _median(calls, seconds, lambda: F.silu(F.linear(tokens, weight)))

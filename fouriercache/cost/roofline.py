@@ -62,7 +62,7 @@ def work_of(
         size: what dynamic sizes are.
         between: bytes that other programs touch between two runs of these.
         is_model: whether the model itself runs, whose capture this is: it writes into parts of tensors where a capture
-            makes whole ones, and copies nothing for dropout that is off.
+            makes whole ones, copies nothing for dropout that is off, and calls modules.
         kept: names of calls whose results are there already, as of tables that a model keeps between forwards.
 
     Raises MethodError when the device has no peak for a dtype that matrices are multiplied in.
@@ -79,9 +79,15 @@ def work_of(
             _views_seconds(node, device) if cost is None else _seconds(cost, device, memory.use(node, cost))
             for node, cost in found
         )
+        seconds += device.module * _modules(calls) if is_model else 0.0
         flops, launches = sum(cost.flops for cost in costs), sum(cost.launches for cost in costs)
         total += Work(flops, launches, moved, seconds)
     return total
+
+
+def _modules(calls: Iterable[fx.Node]) -> int:
+    """How many modules' forwards the calls are from, one within the other."""
+    return len({place for node in calls for place in node.meta.get("nn_module_stack") or ()})
 
 
 def _spared(program: Program, kept: Collection[str]) -> set[fx.Node]:
