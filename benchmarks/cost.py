@@ -92,7 +92,7 @@ def main() -> None:
             checks.append(Check(f"{whose}: largest relative difference of {what}", max(found, default=1.0), LIMIT))
     classes = len({row["class"] for row in good})
     refused = sum(row["step"].startswith(REFUSED) for row in rows)
-    checks.append(Check("classes taken that could not be counted", len(names) - refused - classes, 0))
+    checks.append(Check("classes without counts, those that are refused among them", len(names) - classes, 0))
     settings = {"classes": classes, "refused": refused, "of": len(names), "method": repr(METHOD)}
     Result("cost", "The cost model's counts, and what was counted while steps ran", ABOUT, settings, COLUMNS, rows,
            checks).write(given.out)  # fmt: skip
