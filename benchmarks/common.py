@@ -81,23 +81,31 @@ def share_weights(model: Model) -> Model:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a loop begins with: noise float32 [b, 4, h, w], labels int64 [b] (a class and the null class), timesteps."""
+    """What a loop begins with: noise float32 [b, 4, h, w], labels int64 [b] (a class and the null class), timesteps.
+
+    `listed` is the scheduler's list, int64 [steps]; as in pipelines, each call is given a view of it.
+    """
 
     noise: Tensor
     labels: Tensor
-    timesteps: tuple[int, ...]
+    listed: Tensor
 
     @classmethod
     def draw(cls, shape: Shape, steps: int, seed: int = 1) -> Inputs:
         """Noise of one seed, and `steps` timesteps down from just below 1000."""
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(BATCH, 4, shape.latent, shape.latent, generator=generator)
-        timesteps = tuple(1000 * (steps - 1 - step) // steps for step in range(steps))
-        return cls(noise, torch.tensor([1, CLASSES]), timesteps)
+        listed = torch.tensor([1000 * (steps - 1 - step) // steps for step in range(steps)])
+        return cls(noise, torch.tensor([1, CLASSES]), listed)
+
+    @property
+    def timesteps(self) -> tuple[int, ...]:
+        """The list's numbers."""
+        return tuple(self.listed.tolist())
 
     def call(self, latents: Tensor, step: int) -> dict[str, Tensor]:
         """Keyword arguments of the model at a step."""
-        timestep = torch.full(self.labels.shape, self.timesteps[step])
+        timestep = self.listed[step].expand(self.labels.shape)
         return {"hidden_states": latents, "timestep": timestep, "class_labels": self.labels}
 
 

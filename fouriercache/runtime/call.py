@@ -22,7 +22,7 @@ class StepCall:
     `same_conditioning` compare by value with the last call that was committed, the first the latents, the second every
     input but latents and timestep; different shapes are different. They cost, so they are asked only at a timestep
     that stands twice. `continues`, asked where a timestep jumps, is whether the latents may come of those of the pass's
-    last step.
+    last step. `listed` gives the timesteps that a sampler's list has from this one on, () where there is no such list.
     """
 
     timestep: Timestep
@@ -31,6 +31,7 @@ class StepCall:
     same_sample: Callable[[], bool]
     same_conditioning: Callable[[], bool]
     continues: Callable[[], bool]
+    listed: Callable[[], Timestep] = tuple
 
 
 def check_timestep(values: Timestep) -> Timestep:
@@ -112,3 +113,17 @@ def show_timestep(timestep: Timestep) -> str:
 
 def _is_finite(values: Timestep) -> bool:
     return bool(values) and all(map(isfinite, values))
+
+
+def changed_signature(old: Hashable, new: Hashable, where: str) -> TrajectoryError:
+    """Return the error for inputs that changed their form in mid-trajectory, `where` that was."""
+    if isinstance(old, tuple) and isinstance(new, tuple) and len(old) == len(new):
+        changed = [(was, now) for was, now in zip(old, new, strict=True) if was != now]
+    else:
+        changed = [(old, new)]
+    changes = "\n".join(f"  from {was!r} to {now!r}" for was, now in changed)
+    return TrajectoryError(
+        f"The inputs changed their batch, shape, dtype or device in mid-trajectory.\n{changes}\n"
+        f"  where: {where}\n"
+        "  Cached features have the old form: keep it for the whole trajectory, or reset() before a new one."
+    )

@@ -106,15 +106,15 @@ class Hoisted:
 
     `context` holds the context part's results; `batch` the timed part's by timestep, as one batch gave them; `single`
     those that steps computed alone, the newest last, at most MOST_SINGLE. `sums` has what was made of kept features
-    for steps to come, by step, and `made_of` says by what and of which. Everything is dropped when the conditioning or
-    a weight changes, and when a trajectory begins.
+    for steps to come, by step and timestep, and `made_of` says by what and of which. Everything is dropped when the
+    conditioning or a weight changes, and when a trajectory begins.
     """
 
     weights: tuple[int, ...] = ()
     context: Mapping[str, Tensor] | None = None
     batch: dict[_Stamp, Mapping[str, Tensor]] = field(default_factory=dict)
     single: dict[_Stamp, Mapping[str, Tensor]] = field(default_factory=dict)
-    sums: dict[int, Mapping[str, Tensor]] = field(default_factory=dict)
+    sums: dict[tuple[int, _Stamp], Mapping[str, Tensor]] = field(default_factory=dict)
     made_of: object = None
 
     def find(self, stamp: _Stamp) -> Mapping[str, Tensor] | None:
@@ -207,7 +207,7 @@ class Conditioning:
         ahead: Sequence[float],
         with_rows: frozenset[str],
     ) -> None:
-        """Fill `kept.batch` for all timesteps of `ahead`; each row of the batch must come out as it would alone.
+        """Fill `kept.batch` anew, for all timesteps of `ahead`; each row must come out as it would alone.
 
         The first batch of all is compared with a step that ran alone.
         """
@@ -234,8 +234,9 @@ class Conditioning:
                 self._rows = None  # rows are not independent in this model: each step computes its own
                 return
             self._is_checked = True
-        for position, stamp in enumerate(stamps):
-            kept.batch[stamp] = {name: part[position] for name, part in parts.items()}
+        kept.batch = {
+            stamp: {name: part[position] for name, part in parts.items()} for position, stamp in enumerate(stamps)
+        }
 
 
 def _run(part: Executable, named: Mapping[str, Tensor]) -> dict[str, Tensor]:

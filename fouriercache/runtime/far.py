@@ -54,12 +54,12 @@ class SentAnswer:
 
 
 class Stamps:
-    """Reads the timesteps of one request's calls.
+    """Reads the timesteps of one request's calls, and those that are to come.
 
     A sampler's list of timesteps is one tensor, and each step is given a view of it. Where the list lies on a GPU it is
     read as a whole when a view of it is first given, and again when it has been written into by an operation that
     counts; what is written through `.data`, or by a recorded CUDA graph, is not seen. A timestep that is no view of a
-    list is read by itself, in each call.
+    list is read by itself, in each call, and tells nothing of others.
     """
 
     def __init__(self) -> None:
@@ -68,17 +68,34 @@ class Stamps:
 
     def read(self, stamp: Tensor) -> tuple[float, ...]:
         """Return the timestep's values, in order."""
-        if not is_far(stamp):
+        found = _place_in_list(stamp) if is_far(stamp) else None
+        if found is None:
             return _numbers_of(stamp)
-        whole = stamp._base
-        if whole is None or whole.is_inference() or not _is_list(whole) or whole.dtype != stamp.dtype:
-            return _numbers_of(stamp)
-        at = stamp.storage_offset() - whole.storage_offset()
-        if any(map(_moves, stamp.shape, stamp.stride())) or not stamp.numel() or not 0 <= at < whole.numel():
-            return _numbers_of(stamp)
+        whole, at = found
+        return (self._numbers_in(whole)[at],) * stamp.numel()
+
+    def coming(self, stamp: Tensor) -> tuple[float, ...]:
+        """Return the list that the timestep is a view of, from its own value to the end; () if it is one of none."""
+        found = _place_in_list(stamp)
+        return () if found is None else self._numbers_in(found[0])[found[1] :]
+
+    def _numbers_in(self, whole: Tensor) -> tuple[float, ...]:
+        if not is_far(whole):  # which costs nothing, and sees what leaves no other trace
+            return _numbers_of(whole)
         if self._list is None or self._list[0] is not whole or self._list[1] != whole._version:
             self._list, self._numbers = (whole, whole._version), _numbers_of(whole)
-        return (self._numbers[at],) * stamp.numel()
+        return self._numbers
+
+
+def _place_in_list(stamp: Tensor) -> tuple[Tensor, int] | None:
+    """The list that a timestep is a view of, and which of its numbers it shows; None if it is no such view."""
+    whole = stamp._base
+    if whole is None or whole.is_inference() or not _is_list(whole) or whole.dtype != stamp.dtype:
+        return None
+    at = int(stamp.storage_offset()) - int(whole.storage_offset())
+    if any(map(_moves, stamp.shape, stamp.stride())) or not stamp.numel() or not 0 <= at < whole.numel():
+        return None
+    return whole, at
 
 
 def _is_list(tensor: Tensor) -> bool:

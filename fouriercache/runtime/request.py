@@ -143,15 +143,16 @@ class Request:
     def _asked(self, stepper: Stepper, call: Call) -> tuple[StepCall, tuple[Tensor, ...], tuple[Tensor, ...]]:
         """What the session must know of a call; its samples, its conditioning."""
         named = stepper.named(call)
-        sample = tuple(named[name] for name in stepper.sample_names)
+        stamp, sample = named[stepper.stamp_name], tuple(named[name] for name in stepper.sample_names)
         conditioning = tuple(named[name] for name in stepper.conditioning_names)
         asked = StepCall(
-            timestep=self._stamps.read(named[stepper.stamp_name]),
+            timestep=self._stamps.read(stamp),
             context=self._context,
             signature=call.form,
             same_sample=lambda: self._sample is not None and self._sample.equals(sample),
             same_conditioning=lambda: self._conditioning is not None and self._conditioning.equals(conditioning),
             continues=lambda: self._may_continue(sample),
+            listed=lambda: self._stamps.coming(stamp),
         )
         return asked, sample, conditioning
 

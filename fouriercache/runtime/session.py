@@ -10,11 +10,12 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache, partial
 from typing import Literal, NamedTuple, TypeAlias
 
-from fouriercache.errors import MethodError, TrajectoryError
+from fouriercache.errors import MethodError
 from fouriercache.predictors import Coefficients, Grams, Predictor, check_length
-from fouriercache.runtime.call import StepCall, check_calibrated, show_timestep
+from fouriercache.runtime.call import StepCall, Timestep, changed_signature, check_calibrated, show_timestep
 from fouriercache.runtime.clock import Clock, Direction, PassKey, Position
 from fouriercache.runtime.coefficients import extended, padded_coefficients, without_products, without_whole_steps
+from fouriercache.runtime.coming import MOST_LISTED, runs_on, whole_runs
 from fouriercache.runtime.served import by_site, checked_tokens, serve_step
 from fouriercache.schedules import Decision, Place, Schedule, TokenCounts
 
@@ -33,7 +34,7 @@ class Plan(NamedTuple):
     an older trajectory: none may be read, and all must go when the call has succeeded. `signature` is the call's.
     `decision` is the schedule's, or, where the pass has nothing to reuse, what stands for it. In a mode other than
     "compute", `refreshed` has the positions of the sites that are computed all the same, and `counts` the number of
-    tokens that each site computes afresh; () when there are none at all.
+    tokens that each site computes afresh; () when there are none at all. `listed` is the call's.
     """
 
     mode: Literal["compute", "reuse", "partial"]
@@ -45,6 +46,7 @@ class Plan(NamedTuple):
     decision: Decision
     refreshed: tuple[int, ...] = ()
     counts: tuple[int, ...] = ()
+    listed: Callable[[], Timestep] = tuple
 
 
 class _History(NamedTuple):
@@ -92,6 +94,7 @@ class Session:
                 "  Pass optimize(..., num_steps=) the scheduler's number of steps."
             )
         self._clock = Clock(num_steps, passes_per_step, direction)
+        self._direction: Direction = direction
         schedule.steps(num_steps)  # a schedule that does not fit the number of steps raises here, not in mid-trajectory
         check_length(predictor, num_steps)
         self._schedule, self._predictor = schedule, predictor
@@ -129,7 +132,8 @@ class Session:
             check_calibrated(position.step, position.timestep, self._timesteps)
         history = None if position.is_new_trajectory else self._histories.get(position.pass_key)
         if history is not None and history.signature != call.signature:
-            raise _changed_signature(history.signature, call.signature, position)
+            where = f"step {position.step}, timestep {show_timestep(position.timestep)}, pass {position.pass_key!r}"
+            raise changed_signature(history.signature, call.signature, where)
         return position, history
 
     def plan(self, call: StepCall, measure: Measure | None = None, places: Sequence[Place] = ()) -> Plan:
@@ -156,7 +160,7 @@ class Session:
         )
         if decision.is_computed:
             return Plan("compute", position, self._none, ring, is_new, call.signature, decision)
-        return self._plan_cached(position, history, decision, ring, places)
+        return self._plan_cached(position, history, decision, ring, places)._replace(listed=call.listed)
 
     def _plan_cached(
         self,
@@ -194,37 +198,51 @@ class Session:
             rows.append(table[site] if len(table) > 1 else table[0])
         return tuple(rows) if len(set(rows)) > 1 else (rows[0],)
 
-    def timesteps_ahead(self, plan: Plan) -> list[float]:
-        """Return the prepared timesteps that `plan.mode` will serve from here on.
+    def timesteps_ahead(self, plan: Plan, *, is_restless: bool = False) -> list[float]:
+        """Return the timesteps that `plan.mode` will serve from here on, this one first; [] if they are not known.
 
         Where only the run shows which those are, all of them: half of a batch for nothing costs less than a run for
         each step. Those of the last trajectory are no substitute: a batch rounds differently, so the second of two
         equal runs would differ from the first, and nobody asked for that.
+
+        Those of a sampler's list go to cached steps alone, so that computed ones stay the model's own to the bit; a few
+        at once, and none where the conditioning `is_restless`.
         """
-        timesteps, step = self._clock.prepared, plan.position.step
+        is_prepared, step = bool(self._clock.prepared), plan.position.step
         if plan.refreshed:  # a mode with sites of its own serves few steps
             return []
-        computed = self._schedule.steps(len(timesteps)) if timesteps else None
-        if computed is None:
-            return list(timesteps[step:])
+        if not is_prepared and (plan.mode == "compute" or is_restless):
+            return []
+        rest = self._rest(plan)
+        computed = self._schedule.steps(step + len(rest)) if rest else None
         is_computed = plan.mode == "compute"
-        return [timesteps[at] for at in range(step, len(timesteps)) if (at in computed) == is_computed]
+        mine = [at for at in range(len(rest)) if computed is None or (step + at in computed) == is_computed]
+        return [rest[at] for at in (mine if is_prepared else whole_runs(mine, MOST_LISTED))]
+
+    def _rest(self, plan: Plan) -> Timestep:
+        """The timesteps from the plan's on: as prepared, else as a list that fits has them; () if not known."""
+        prepared, step, num_steps = self._clock.prepared, plan.position.step, self._clock.num_steps
+        if prepared or num_steps is None:
+            return prepared[step:]
+        listed = plan.listed()
+        return listed if runs_on(listed, num_steps - step, self._direction) else ()
 
     def following(self, plan: Plan, most: int) -> list[tuple[int, float, Coefficients]]:
         """Return step, timestep and coefficients of the cached steps from here to the next that is computed.
 
         At most `most`; [] where it is not known which they are, or that nothing of what is kept changes between them:
-        nothing is prepared, the schedule decides as it runs or tells sites apart, or tokens are chosen.
+        no timesteps are known, the schedule decides as it runs or tells sites apart, or tokens are chosen.
         """
-        timesteps, step = self._clock.prepared, plan.position.step
+        step = plan.position.step
         is_plain = self._site_schedule is None and self._tokens is None and plan.mode == "reuse"
-        computed = self._schedule.steps(len(timesteps)) if timesteps and is_plain else None
+        rest = self._rest(plan) if is_plain else ()
+        computed = self._schedule.steps(step + len(rest)) if rest else None
         if computed is None:
             return []
-        end = min((other for other in computed if other > step), default=len(timesteps))
+        end = min((other for other in computed if other > step), default=step + len(rest))
         end = min(end, step + most)
         history = self._histories[plan.position.pass_key]
-        return [(at, timesteps[at], self._cached_coefficients(history, at, 0)) for at in range(step, end)]
+        return [(at, rest[at - step], self._cached_coefficients(history, at, 0)) for at in range(step, end)]
 
     def commit(self, plan: Plan, products: Sequence[Sequence[float]] = ()) -> None:
         """Take over `plan`, now that the call has succeeded.
@@ -277,17 +295,4 @@ def _refuse_to_measure(key: PassKey) -> float:
         "The schedule depends on how far an indicator moved, and nothing here measures it.\n"
         f"  where: pass {key!r}\n"
         "  Let optimize() build the model: it adds the graph that measures."
-    )
-
-
-def _changed_signature(old: Hashable, new: Hashable, position: Position) -> TrajectoryError:
-    if isinstance(old, tuple) and isinstance(new, tuple) and len(old) == len(new):
-        changed = [(was, now) for was, now in zip(old, new, strict=True) if was != now]
-    else:
-        changed = [(old, new)]
-    changes = "\n".join(f"  from {was!r} to {now!r}" for was, now in changed)
-    return TrajectoryError(
-        f"The inputs changed their batch, shape, dtype or device in mid-trajectory.\n{changes}\n"
-        f"  where: step {position.step}, timestep {show_timestep(position.timestep)}, pass {position.pass_key!r}\n"
-        "  Cached features have the old form: keep it for the whole trajectory, or reset() before a new one."
     )

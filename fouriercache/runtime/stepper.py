@@ -110,7 +110,7 @@ class Stepper:
             same = stamp[:1] if stamp.count(stamp[0]) == len(stamp) else stamp
             kept = state.hoisted.setdefault(key, Hoisted())
             if not runner.conditioning.is_empty:
-                ahead = partial(session.timesteps_ahead, plan)
+                ahead = partial(session.timesteps_ahead, plan, is_restless=state.is_restless)
                 hoisted = runner.conditioning.values(kept, named, self.stamp_name, same, ahead)
             return runner.run(plan, named, hoisted, state, kept, session)
 

@@ -36,7 +36,7 @@ class SumsAhead:
 
     def find(self, plan: Plan, kept: Hoisted) -> Mapping[str, Tensor] | None:
         """Return the sums that were made for the step, and forget them; None if there are none that it may use."""
-        step = plan.position.step
+        step = plan.position.step, plan.position.timestep
         if step in kept.sums and kept.made_of == self._source(plan):
             return kept.sums.pop(step)
         kept.sums.clear()
@@ -67,9 +67,9 @@ class SumsAhead:
         for mine in given:
             values += self._feeds.values(self._own, mine)
         results = iter(sums(values))
-        kept.sums = {step: dict(zip(names, results, strict=False)) for step, _, _ in steps}
+        kept.sums = {(step, (at,)): dict(zip(names, results, strict=False)) for step, at, _ in steps}
         kept.made_of = self._source(plan)
-        return kept.sums.pop(plan.position.step)
+        return kept.sums.pop((plan.position.step, plan.position.timestep))
 
     def _for_steps(self, count: int) -> Executable:
         with self._lock:
