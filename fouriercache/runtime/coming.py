@@ -9,8 +9,8 @@ from fouriercache.runtime.call import Timestep
 from fouriercache.runtime.clock import Direction
 
 MOST_LISTED = 24
-"""Steps of a sampler's list for which hoisted values are made at once: weights are read a few times in a run, and what is
-held is small beside the features of as many tokens."""
+"""Steps of a sampler's list for which hoisted values are made at once. The weights are then read a few times in a run,
+and what is held is small beside the features of as many tokens."""
 
 
 def runs_on(timesteps: Timestep, count: int, direction: Direction) -> bool:
