@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fouriercache.calibration.loop import Sample
 from fouriercache.errors import CalibrationError
 
-_DENOISER = "transformer"
+_DENOISER, _SECOND = "transformer", "transformer_2"
 Call: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 """Keyword arguments of a pipeline, or of several calls of it."""
 
@@ -49,10 +49,11 @@ def calibration_set(
 def sample_with_pipeline(pipe: Any, call: Call, seeds: Sequence[int], num_steps: int) -> Sample:
     """Return a function that calls a copy of the pipeline once for each call and seed, with a denoiser put into it.
 
-    The copy shares all components but the scheduler; the pipeline given is not changed. Each call gets `call`,
-    `num_inference_steps`, a generator seeded on the CPU, and `output_type="latent"` unless `call` says otherwise.
+    The copy has the pipeline's own configuration and shares all components but the scheduler; the pipeline given is
+    not changed. Each call gets `call`, `num_inference_steps`, a generator seeded on the CPU, and
+    `output_type="latent"` unless `call` says otherwise.
 
-    Raises CalibrationError when this is no pipeline with a transformer, or there is no seed or call.
+    Raises CalibrationError when this is no pipeline with one transformer, or there is no seed or call.
     """
     _denoiser_of(pipe)
     calls = [call] if isinstance(call, Mapping) else list(call)
@@ -61,9 +62,7 @@ def sample_with_pipeline(pipe: Any, call: Call, seeds: Sequence[int], num_steps:
         raise CalibrationError(
             f"No {missing}, so nothing would be sampled.\n  Pass seeds=(0,) and call={{...}}, or more."
         )
-    scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
-    ours = type(pipe)(**{**pipe.components, "scheduler": scheduler})
-    ours.set_progress_bar_config(disable=True)
+    ours = _copy_of(pipe)
 
     def sample(denoiser: nn.Module) -> Tensor:
         setattr(ours, _DENOISER, denoiser)
@@ -78,16 +77,33 @@ def sample_with_pipeline(pipe: Any, call: Call, seeds: Sequence[int], num_steps:
     return sample
 
 
+def _copy_of(pipe: Any) -> Any:
+    """Return a pipeline of its own scheduler, and otherwise as this one is, with all that its owner set on it.
+
+    Building another from its components would lose what is no component, as Wan's `boundary_ratio` is none.
+    """
+    ours = copy.copy(pipe)
+    ours.scheduler = copy.deepcopy(pipe.scheduler)
+    ours.set_progress_bar_config(disable=True)
+    return ours
+
+
 def _denoiser_of(pipe: Any) -> nn.Module:
     """Return the pipeline's transformer.
 
-    Raises CalibrationError when it has none.
+    Raises CalibrationError when it has none, or two.
     """
     model = getattr(pipe, _DENOISER, None)
     if not isinstance(model, nn.Module) or not hasattr(pipe, "components"):
         raise CalibrationError(
             f"{type(pipe).__name__} is no diffusers pipeline with a transformer.\n"
             "  Pass the denoiser itself, and sample= a function that runs the sampling loop with a given denoiser."
+        )
+    if getattr(pipe, _SECOND, None) is not None:
+        raise CalibrationError(
+            f"{type(pipe).__name__} has two transformers, and which of them is meant cannot be told.\n"
+            "  Pass one of them, num_steps= the steps that are its own, and sample= a function that puts a given denoiser\n"
+            "  in its place and runs the pipeline, once for each of the two (docs/pipelines.md)."
         )
     return model
 

@@ -12,7 +12,7 @@ import fouriercache as fc
 from fouriercache.calibration.loop import relative_error
 from fouriercache.calibration.pipelines import sample_with_pipeline
 from fouriercache.errors import CalibrationError
-from tests.pipelines.tiny import embeddings, flux_pipeline, short_dit_pipeline
+from tests.pipelines.tiny import embeddings, flux_pipeline, short_dit_pipeline, wan_pipeline
 
 pytestmark = pytest.mark.slow
 
@@ -79,3 +79,42 @@ def test_several_calls_are_one_set():
     assert not torch.equal(both[0], both[1])
     with pytest.raises(CalibrationError, match="No call"):
         sample_with_pipeline(pipe, [], (0,), STEPS)
+
+
+WAN = {
+    "prompt_embeds": embeddings(0, 1, 8, 32),
+    "negative_prompt_embeds": embeddings(1, 1, 8, 32),
+    "height": 16,
+    "width": 16,
+    "num_frames": 5,
+    "guidance_scale": 1.0,
+}
+
+
+def test_the_copy_samples_with_the_pipelines_configuration():
+    pipe = wan_pipeline()
+    pipe.register_to_config(expand_timesteps=True)  # a timestep for each token, as in Wan 2.2's 5B model
+    pipe.scheduler.set_shift(2.0)  # stands in no configuration
+    shapes = []
+    pipe.transformer.register_forward_pre_hook(
+        lambda _, __, kwargs: shapes.append(tuple(kwargs["timestep"].shape)), with_kwargs=True
+    )
+    before = dict(pipe.config)
+    ours = sample_with_pipeline(pipe, WAN, (0,), 3)(pipe.transformer)
+    assert dict(pipe.config) == before
+    pipe.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(0)
+    theirs = pipe(**WAN, num_inference_steps=3, generator=generator, output_type="latent", return_dict=False)[0]
+    assert shapes[:3] == shapes[3:]
+    assert len(shapes[0]) == 2  # batch, tokens
+    assert torch.equal(ours, theirs)
+
+
+def test_refuses_a_pipeline_of_two_transformers_in_calibrate_and_analyze():
+    pipe = wan_pipeline()
+    pipe.register_modules(transformer_2=wan_pipeline().transformer)
+    pipe.register_to_config(boundary_ratio=0.5)
+    with pytest.raises(CalibrationError, match="WanPipeline has two transformers"):
+        fc.calibrate(pipe, METHOD, num_steps=STEPS, call=WAN)
+    with pytest.raises(CalibrationError, match="num_steps= the steps that are its own"):
+        fc.analyze(pipe, num_steps=STEPS, call=WAN)
