@@ -102,8 +102,8 @@ def _denoiser_of(pipe: Any) -> nn.Module:
     if getattr(pipe, _SECOND, None) is not None:
         raise CalibrationError(
             f"{type(pipe).__name__} has two transformers, and which of them is meant cannot be told.\n"
-            "  Pass one of them, num_steps= the steps that are its own, and sample= a function that puts a given denoiser\n"
-            "  in its place and runs the pipeline, once for each of the two (docs/pipelines.md)."
+            "  Pass one of them, num_steps= the steps that are its own, and sample= a function that puts a given\n"
+            "  denoiser in its place and runs the pipeline; then the other (docs/pipelines.md)."
         )
     return model
 

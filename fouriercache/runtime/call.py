@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import isfinite
+from math import isclose, isfinite
 from typing import TypeAlias
 
 from fouriercache.errors import CalibrationError, TrajectoryError
 
 Timestep: TypeAlias = tuple[float, ...]
+
+_ROUNDED = 2**-8
+"""How far apart, of their size, two timesteps may lie that are one: pipelines round them to bfloat16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,24 @@ def check_calibrated(step: int, timestep: Timestep, timesteps: Sequence[float]) 
             f"  where: step {step}, timestep {show_timestep(timestep)}, calibrated with {expected}\n"
             "  Use the scheduler it was calibrated with, or calibrate with this one."
         )
+
+
+def unprepared(now: Timestep, prepared: Timestep, step: int) -> TrajectoryError:
+    """Return the error for a call at `now` where `prepared[step]` was prepared, or nothing any more."""
+    wanted = show_timestep(prepared[step : step + 1]) if step < len(prepared) else "the end"
+    todo = "Prepare the timesteps that the sampler uses, or reset() to go on without."
+    if step < len(prepared) and all(isclose(value * 1000, prepared[step], rel_tol=_ROUNDED) for value in now):
+        todo = (
+            "The model is called with a thousandth of it, as FLUX's pipeline calls its own:\n"
+            "  prepare(scheduler.timesteps / 1000)."
+        )
+    elif step < len(prepared) and all(isclose(value, prepared[step] * 1000, rel_tol=_ROUNDED) for value in now):
+        todo = "The model is called with a thousand times it: prepare(scheduler.timesteps), not divided by 1000."
+    return TrajectoryError(
+        f"A call has timestep {show_timestep(now)} where {wanted} was prepared.\n"
+        f"  where: step {step} of the {len(prepared)} prepared\n"
+        f"  {todo}"
+    )
 
 
 def read_timesteps(timesteps: object) -> Timestep:

@@ -29,8 +29,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from fouriercache.checks import check_choice, check_whole
 from fouriercache.errors import TrajectoryError
-from fouriercache.runtime.call import StepCall, Timestep, check_timestep, check_trajectory, show_timestep
-from fouriercache.runtime.endings import warn_of_endings
+from fouriercache.runtime.call import StepCall, Timestep, check_timestep, check_trajectory, show_timestep, unprepared
+from fouriercache.runtime.endings import EndedAlikeError, ended_alike, warn_of_endings
 from fouriercache.runtime.moves import check_jump, gone_back, movement, stride
 
 PassKey: TypeAlias = int | str
@@ -134,7 +134,7 @@ class Clock:
         place = self._place
         if place is None:
             if self._prepared and now != self._prepared[:1]:
-                raise self._unprepared(now, 0)
+                raise unprepared(now, self._prepared, 0)
             return self._enter_trajectory(call, now)
         if now == place.now:
             return self._enter_same_timestep(call, place)
@@ -147,6 +147,17 @@ class Clock:
         if place.step + 1 == self._declared_steps or (is_at_first and place.step > 0):
             return self._enter_trajectory(call, now)
         raise gone_back(place.first, place.now, now, place.step, moved, self._forward)
+
+    def ask(self, call: StepCall) -> Position:
+        """Return what `begin` answers. That two runs fell short alike is said once: both are then forgotten.
+
+        Two that were broken off are then followed by a whole one, and a wrong number of steps is told again.
+        """
+        try:
+            return self.begin(call)
+        except EndedAlikeError:
+            self._place = None
+            raise
 
     def commit(self, position: Position) -> None:
         """Take over what `begin` answered, now that the call has succeeded.
@@ -175,7 +186,7 @@ class Clock:
             return self._enter_trajectory(call, place.now)
         if self._passes == 1:
             if self._prepared and place.now != self._prepared[place.step + 1 : place.step + 2]:
-                raise self._unprepared(place.now, place.step + 1)
+                raise unprepared(place.now, self._prepared, place.step + 1)
             return self._enter_next_step(call, place.now, place)
         where = f"{_show_step(place)}, cache_context {name!r}"
         if not call.same_sample():
@@ -198,7 +209,7 @@ class Clock:
             return self._enter_next_step(call, now, place)
         if now == self._prepared[:1]:
             return self._enter_trajectory(call, now)
-        raise self._unprepared(now, step)
+        raise unprepared(now, self._prepared, step)
 
     def _enter_trajectory(self, call: StepCall, now: Timestep) -> Position:
         ones = self._place.ones + 1 if self._place and self._place.step == 0 else 0
@@ -266,7 +277,7 @@ class Clock:
     def _last_end(self) -> tuple[int, int] | None:
         """Return how the trajectory that ends now fell short of its steps and passes, None if it did not.
 
-        Raises TrajectoryError when the one before fell short in the same way: that is no accident.
+        Raises EndedAlikeError when the one before fell short in the same way: that is no accident.
         """
         place = self._place
         if place is None or self.num_steps is None:
@@ -278,22 +289,8 @@ class Clock:
         if steps == self.num_steps and place.unnamed == place.expected:
             return None
         if place.last_end == (steps, place.unnamed):
-            lack = f", with {place.unnamed} of {place.expected} calls without a cache_context in the last one"
-            raise TrajectoryError(
-                f"Two trajectories in a row fell short in the same way, at step {place.step}.\n"
-                f"  where: {steps} steps of num_steps={self.num_steps}{lack if place.expected else ''}\n"
-                f"  Pass optimize(..., num_steps={steps}) if the sampler takes so many. If guidance ends there, open\n"
-                "  a cache_context for each pass. If both runs were broken off, reset()."
-            )
+            raise ended_alike(steps, self.num_steps, place.unnamed, place.expected)
         return steps, place.unnamed
-
-    def _unprepared(self, now: Timestep, step: int) -> TrajectoryError:
-        wanted = show_timestep(self._prepared[step : step + 1]) if step < len(self._prepared) else "the end"
-        return TrajectoryError(
-            f"A call has timestep {show_timestep(now)} where {wanted} was prepared.\n"
-            f"  where: step {step} of the {len(self._prepared)} prepared\n"
-            "  Prepare the timesteps that the sampler uses, or reset() to go on without."
-        )
 
 
 def _show_step(place: _Place) -> str:

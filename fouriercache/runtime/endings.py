@@ -37,6 +37,21 @@ def warn_of_endings(end: tuple[int, int] | None, ones: int, num_steps: int | Non
         )
 
 
+class EndedAlikeError(TrajectoryError):
+    """Two trajectories in a row fell short of their number of steps in the same way: that is no accident."""
+
+
+def ended_alike(steps: int, num_steps: int | None, unnamed: int, expected: int | None) -> EndedAlikeError:
+    """Return the error for a second trajectory in a row of `steps` steps, `unnamed` calls in the last, as the first."""
+    lack = f", with {unnamed} of {expected} calls without a cache_context in the last one" if expected else ""
+    return EndedAlikeError(
+        f"Two trajectories in a row fell short in the same way, at step {steps - 1}.\n"
+        f"  where: {steps} steps of num_steps={num_steps}{lack}\n"
+        f"  Pass optimize(..., num_steps={steps}) if the sampler takes so many. If guidance ends there, open\n"
+        "  a cache_context for each pass. If both runs were broken off, begin this one again: it is told once."
+    )
+
+
 def steps_left(information: Mapping[str, object]) -> int | None:
     """Return how many steps a pipeline still has, this one included, if its `cache_context` says so."""
     total, index = information.get("num_inference_steps"), information.get("step_index")

@@ -126,8 +126,8 @@ class Session:
         return {key: history.decisions for key, history in self._histories.items()}
 
     def begin(self, call: StepCall) -> tuple[Position, _History | None]:
-        """Return where the call stands, and what its pass has behind it; raises as `plan` does. Changes nothing."""
-        position = self._clock.begin(call)
+        """Return where the call stands, and what its pass has behind it; raises as `plan` does, and changes as much."""
+        position = self._clock.ask(call)
         if self._timesteps is not None:
             check_calibrated(position.step, position.timestep, self._timesteps)
         history = None if position.is_new_trajectory else self._histories.get(position.pass_key)
@@ -137,7 +137,7 @@ class Session:
         return position, history
 
     def plan(self, call: StepCall, measure: Measure | None = None, places: Sequence[Place] = ()) -> Plan:
-        """Say how `call` is served, given where the model's sites stand. Changes nothing.
+        """Say how `call` is served, given where the model's sites stand. Changes nothing but what Clock.ask forgets.
 
         `measure` is asked at most once, and only by a schedule that has an indicator.
 

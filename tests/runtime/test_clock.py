@@ -138,7 +138,7 @@ def test_refuses_the_second_trajectory_in_a_row_of_the_same_wrong_length() -> No
     sampler = Sampler(num_steps=10)
     sampler.run([9, 6, 3])
     sampler.run([9, 6, 3])
-    with refuses("Two trajectories in a row fell short", "3 steps of num_steps=10", "num_steps=3", "reset()"):
+    with refuses("Two trajectories in a row fell short", "3 steps of num_steps=10", "num_steps=3", "told once"):
         sampler.run([9])
     sampler.clock.reset()
     sampler.run([9])

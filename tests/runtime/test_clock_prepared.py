@@ -52,6 +52,26 @@ def test_refuses_a_call_that_was_not_prepared(before: list[float], call: Any, wa
         sampler.run([call])
 
 
+@pytest.mark.parametrize(
+    ("prepared", "call", "advice"),
+    [
+        ([1000.0, 700.0], (1.0,), "prepare(scheduler.timesteps / 1000)"),
+        ([1000.0, 700.0], (1.0, 1.0), "prepare(scheduler.timesteps / 1000)"),
+        ([991.7, 700.0], (0.9921875,), "prepare(scheduler.timesteps / 1000)"),  # rounded to bfloat16
+        ([1.0, 0.7], (1000.0,), "prepare(scheduler.timesteps), not divided"),
+        ([1000.0, 700.0], (900.0,), "Prepare the timesteps that the sampler uses"),
+        ([1000.0, 700.0], (1.0, 0.0), "Prepare the timesteps that the sampler uses"),
+    ],
+)
+def test_says_that_the_model_is_called_with_a_thousandth_of_what_was_prepared(
+    prepared: list[float], call: Any, advice: str
+) -> None:
+    sampler = Sampler()
+    sampler.clock.prepare(prepared)
+    with refuses("was prepared", advice):
+        sampler.call(call)
+
+
 def test_refuses_an_equal_timestep_that_was_prepared_once() -> None:
     sampler = Sampler(passes_per_step=1)
     sampler.clock.prepare([9, 6, 3])
