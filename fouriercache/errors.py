@@ -89,3 +89,7 @@ class RecaptureWarning(UserWarning):
 
 class ShortTrajectoryWarning(UserWarning):
     """A trajectory began while the one before had taken fewer steps than declared: its schedule was for more."""
+
+
+class NegativeChangeWarning(UserWarning):
+    """A polynomial says of a step that less than nothing changed, and that counts as nothing: it fits another model."""

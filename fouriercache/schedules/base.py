@@ -19,7 +19,7 @@ class Decision:
     `distance` is how far the indicator moved since the last step, None where nobody asked. `accumulated` is what has
     come together since the last computed step and `skipped` how many steps in a row are not computed, this one
     included; both begin again at a computed step. `is_clamped` says that the distance was outside the range that a
-    calibrated polynomial was fitted on, and was moved to its end.
+    calibrated polynomial was fitted on, and was moved to its end, or that the polynomial came to less than 0.
     """
 
     step: int

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from ..checks import check_choice, check_number
-from ..errors import MethodError, TrajectoryError
+from ..errors import MethodError, NegativeChangeWarning, TrajectoryError
 
 
 class Rescaled(NamedTuple):
-    """A rescaled distance, and whether it had to be moved into the fitted range first."""
+    """A rescaled distance, and whether the distance or the result had to be moved into its range."""
 
     value: float
     is_clamped: bool
@@ -22,7 +23,8 @@ class Polynomial:
     """A polynomial in the distance, the highest power first: the order of `numpy.poly1d`.
 
     TeaCache fits one for each model: least squares of degree 4, from the change of the indicator to the change of the
-    model's output. The result may be negative, as in the published code.
+    model's output. No change is less than none, so a negative result counts as 0, and the step's `Decision` says so.
+    The published code adds it up; far from what was fitted, for another model, say, it then reuses to the end.
 
     `low` and `high` are the distances that it was fitted between; published coefficients come without, and then every
     distance is taken. A fit tells nothing outside its range, so with `outside="refuse"` a distance there is an error,
@@ -52,9 +54,9 @@ class Polynomial:
         check_choice("Polynomial", "outside", self.outside, ("refuse", "clamp"))
 
     def rescale(self, distance: float) -> Rescaled:
-        """Return the polynomial's value.
+        """Return the polynomial's value, 0 if it is negative.
 
-        Raises TrajectoryError when `distance` is outside the fitted range and `outside` is "refuse".
+        Warns with NegativeChangeWarning when it is. Raises TrajectoryError when `distance` is outside the fitted range and `outside` is "refuse".
         """
         inside = max(distance, self.low) if self.low is not None else distance
         inside = min(inside, self.high) if self.high is not None else inside
@@ -68,7 +70,20 @@ class Polynomial:
         value = 0.0
         for coefficient in self.coefficients:
             value = value * inside + coefficient
+        if value < 0:
+            warnings.warn(self._below_zero(), NegativeChangeWarning, stacklevel=2)
+            return Rescaled(0.0, is_clamped=True)
         return Rescaled(value, inside != distance)
+
+    def _below_zero(self) -> str:
+        """The same text for every step, so that Python shows it once."""
+        return (
+            "The polynomial gives a change below 0, which counts as none: it was fitted for another model, or far from\n"
+            "the distances of this one.\n"
+            f"  where: {self!r}\n"
+            "  Name the coefficients of this very model, or fit them with fouriercache.calibrate. fast.report.decisions\n"
+            "  says at which steps it was: is_clamped."
+        )
 
 
 def _checked(coefficients: object) -> tuple[float, ...]:
