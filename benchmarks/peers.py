@@ -23,7 +23,7 @@ from diffusers import (
     TaylorSeerCacheConfig,
 )
 from diffusers.models.cache_utils import CacheMixin
-from thresholds import frames
+from thresholds import flow_level, frames
 from torch import Tensor
 
 from fouriercache.errors import MissingExtraError
@@ -126,12 +126,14 @@ def first_block_cache(model: Model, threshold: float) -> Peer:
     return _hooked("diffusers FirstBlockCache", model, config, f"threshold {threshold:.4g}")
 
 
-def sea_cache(model: Model, threshold: float, steps: int, order: int) -> Peer:
+def sea_cache(
+    model: Model, threshold: float, steps: int, order: int, level: Callable[[float], float] = flow_level
+) -> Peer:
     """The SeaCache of diffusers: the residual of the whole stack, reused (order 0) or extrapolated (order 1).
 
     It decides by the change of the filtered latents, summed up since the last computed step; `threshold` alone sets how
     many steps are computed, as its limit of 2 cached steps in a row is lifted. diffusers has no adapter for a DiT: what
-    is compared is given as its documentation asks, each sample as one frame. Noise levels are those of the loop's flow.
+    is compared is given as its documentation asks, each sample as one frame. `level` is the noise level of a timestep.
     """
     config = SeaCacheConfig(
         threshold=threshold,
@@ -139,7 +141,7 @@ def sea_cache(model: Model, threshold: float, steps: int, order: int) -> Peer:
         max_consecutive_cached=0,
         raw_vision_callback=lambda _, __, given: frames(given["hidden_states"]),
     )
-    return _hooked(f"diffusers SeaCache, order {order}", model, config, f"threshold {threshold:.4g}", steps)
+    return _hooked(f"diffusers SeaCache, order {order}", model, config, f"threshold {threshold:.4g}", steps, level)
 
 
 PAB = "diffusers PAB, attention only"
@@ -205,10 +207,21 @@ def _cache_dit(name: str, model: Model, steps: int, options: dict[str, Any], sch
     calibrator = cache_dit.TaylorSeerCalibratorConfig(taylorseer_order=1) if taylor else None
     config = cache_dit.DBCacheConfig(num_inference_steps=steps, **options)
     cache_dit.enable_cache(copied, cache_config=config, calibrator_config=calibrator)
-    return Peer(name, copied, nothing, copied._context_manager, schedule)
+
+    def begin() -> None:  # outside of a pipeline it goes on counting steps from run to run
+        cache_dit.refresh_context(copied)
+
+    return Peer(name, copied, begin, copied._context_manager, schedule)
 
 
-def _hooked(name: str, model: Model, config: Any, schedule: str, steps: int | None = None) -> Peer:
+def _hooked(
+    name: str,
+    model: Model,
+    config: Any,
+    schedule: str,
+    steps: int | None = None,
+    level: Callable[[float], float] = flow_level,
+) -> Peer:
     """A copy of the model with one of diffusers' caches; with `steps`, each call is told where the loop is."""
     copied = share_weights(model)
     copied.__class__ = _DiTWithCache
@@ -224,7 +237,7 @@ def _hooked(name: str, model: Model, config: Any, schedule: str, steps: int | No
     def call(**arguments: Tensor) -> Any:
         place = {}
         if steps is not None:
-            sigma = float(arguments["timestep"][0]) / 1000
+            sigma = level(float(arguments["timestep"][0]))
             place = {"step_index": next(counter), "sigma": sigma, "num_inference_steps": steps}
         context: AbstractContextManager[None] = copied.cache_context("both", **place)
         with context:

@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Any
 
 QUESTIONS = {
-    "Are whole loops as fast as they can be, and ahead of others, at less memory?": ("loop", "ort_loop", "codec_curve"),
+    "Are whole loops as fast as they can be, and ahead of others, at less memory?": (
+        "loop",
+        "quality",
+        "ort_loop",
+        "codec_curve",
+    ),
     "What does a cached step cost, and is a full step no slower than the model's own?": ("step_cost",),
     "How fast does a model start, and what memory does that take?": ("start_up",),
     "Does the cost model say what is measured?": ("cost", "cost_speedup", "cost_scaling"),

@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations, pairwise
+from typing import Any
 
 import torch
-from common import Inputs, Model
+from common import Model
 from diffusers import SeaCacheConfig
 from diffusers.hooks.sea_cache import _apply_sea_filter
 from torch import Tensor
+from torch.nn import Module
 
 
 @dataclass(frozen=True)
 class Recorded:
     """What adaptive peers decide by, at every step of the uncached trajectory: latents, and residuals of block 0."""
 
-    timesteps: tuple[int, ...]
+    timesteps: list[float]
     latents: list[Tensor]
     residuals: list[Tensor]
 
     @classmethod
     @torch.no_grad()
-    def of(cls, model: Model, inputs: Inputs) -> Recorded:
-        """Run the uncached loop once."""
-        found = cls(inputs.timesteps, [], [])
+    def of(cls, model: Model, run: Callable[[], object]) -> Recorded:
+        """Watch the model while `run` runs the uncached loop once."""
+        found = cls([], [], [])
+
+        def look(_: Module, args: tuple[Any, ...], given: Mapping[str, Any]) -> None:
+            found.timesteps.append(float(given["timestep"][0]))
+            found.latents.append(given["hidden_states"] if "hidden_states" in given else args[0])
+
         block = model.transformer_blocks[0]
-        watched = block.register_forward_hook(lambda _, given, result: found.residuals.append(result - given[0]))
-        latents = inputs.noise
-        for step in range(len(inputs.timesteps)):
-            found.latents.append(latents)
-            latents = latents - model(**inputs.call(latents, step)).sample / len(inputs.timesteps)
-        watched.remove()
+        watched = [
+            model.register_forward_pre_hook(look, with_kwargs=True),
+            block.register_forward_hook(lambda _, given, result: found.residuals.append(result - given[0])),
+        ]
+        try:
+            run()
+        finally:
+            for hook in watched:
+                hook.remove()
         return found
+
+
+def flow_level(timestep: float) -> float:
+    """The noise level of a rectified flow, 0 to 1, of which 1000 is pure noise."""
+    return timestep / 1000
 
 
 def find_first_block_threshold(recorded: Recorded, computed: int) -> float:
@@ -55,8 +71,10 @@ def find_first_block_threshold(recorded: Recorded, computed: int) -> float:
     return min(candidates, key=lambda threshold: abs(count_steps(threshold) - computed))
 
 
-def find_sea_threshold(recorded: Recorded, computed: int) -> float:
+def find_sea_threshold(recorded: Recorded, computed: int, level: Callable[[float], float] = flow_level) -> float:
     """Return the threshold with which SeaCache computes `computed` steps of the uncached trajectory.
+
+    `level` is the noise level of a timestep.
 
     Its rule is followed on the recorded latents: the relative changes of the filtered latents from step to step are
     summed up, and a step is computed when the sum reaches the threshold, where it begins anew. The first and the last
@@ -64,7 +82,7 @@ def find_sea_threshold(recorded: Recorded, computed: int) -> float:
     """
     seen = [
         [
-            _apply_sea_filter(frame.movedim(0, -1), sigma=timestep / 1000, power_exp=SeaCacheConfig.power_exp)
+            _apply_sea_filter(frame.movedim(0, -1), sigma=level(timestep), power_exp=SeaCacheConfig.power_exp)
             for frame in frames(latents)
         ]
         for timestep, latents in zip(recorded.timesteps, recorded.latents, strict=True)

@@ -5,7 +5,7 @@ import torch
 from common import QUICK, Inputs, Loop, Model, build_model, share_weights
 from hand_written import HandWritten
 from launches import CountCalls
-from peers import by_hand, nothing, pyramid_attention_broadcast, sea_cache
+from peers import by_hand, cache_dit_block, nothing, pyramid_attention_broadcast, sea_cache
 from thresholds import Recorded, find_sea_threshold
 
 import fouriercache as fc
@@ -21,7 +21,8 @@ def model() -> Model:
 
 @pytest.mark.parametrize("asked", [3, 5])
 def test_sea_cache_computes_as_many_steps_as_asked_and_reuses_the_whole_stack(model: Model, asked: int):
-    peer = sea_cache(model, find_sea_threshold(Recorded.of(model, INPUTS), asked), STEPS, order=0)
+    recorded = Recorded.of(model, lambda: Loop(model, INPUTS, nothing).advance(STEPS))
+    peer = sea_cache(model, find_sea_threshold(recorded, asked), STEPS, order=0)
     for _ in range(2):  # the second trajectory begins like the first
         loop = Loop(peer.model, INPUTS, peer.begin)
         computed = []
@@ -34,6 +35,23 @@ def test_sea_cache_computes_as_many_steps_as_asked_and_reuses_the_whole_stack(mo
     reference = Loop(hand.model, INPUTS, hand.begin)
     reference.advance(STEPS)
     torch.testing.assert_close(loop.latents, reference.latents)
+
+
+@pytest.mark.parametrize("taylor", [False, True])
+def test_cache_dit_computes_the_given_steps_in_every_run(model: Model, taylor: bool):
+    pytest.importorskip("cache_dit")
+    given = (0, 2, 6, 10)
+    peer = cache_dit_block(model, given, STEPS, taylor=taylor)
+    latents = []
+    for _ in range(3):
+        loop = Loop(peer.model, INPUTS, peer.begin)
+        for step in range(STEPS):
+            with CountCalls() as calls:
+                loop.advance(1)
+            assert calls.targets["gelu"] == (QUICK.layers if step in given else 1)  # F1: block 0 runs in every step
+        latents.append(loop.latents)
+    assert torch.equal(latents[0], latents[1])
+    assert torch.equal(latents[0], latents[2])
 
 
 def test_pab_repeats_what_attention_gave_three_times(model: Model):

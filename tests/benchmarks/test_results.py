@@ -24,7 +24,8 @@ PathFinder.find_spec = lambda name, *rest: None if name.partition(".")[0] in {WI
 EXHAUSTIVE = frozenset(
     {
         "codec_curve", "cost", "cost_scaling", "cost_speedup", "endurance", "full_size", "gpu", "headlines", "ort_loop",
-        "ort_presets", "pass_scaling", "pipelines", "spectral_cost", "start_up", "step_cost", "tensorrt_plans", "zoo",
+        "ort_presets", "pass_scaling", "pipelines", "quality", "spectral_cost", "start_up", "step_cost",
+        "tensorrt_plans", "zoo",
     }
 )  # fmt: skip
 """Other tests run what these measure, too; of `gpu`, the plain models and the backends."""
@@ -39,7 +40,7 @@ PROVENANCE = {"benchmark", "title", "about", "began", "ended", "commit", "comman
 def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
     """What a script wrote: its JSON and its Markdown."""
     name: str = request.param
-    if name == "loop" and find_spec("cache_dit") is None:
+    if name in ("loop", "quality") and find_spec("cache_dit") is None:
         pytest.skip("needs the extra `bench`: cache-dit is compared with")
     folder = tmp_path_factory.mktemp(name)
     command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), "--quick", "--out", str(folder)]
