@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers.hooks.hooks import HookRegistry
+from diffusers.models.attention_processor import AttnProcessor2_0
 from torch import Tensor, nn
 
 import fouriercache as fc
@@ -43,6 +45,39 @@ class Noisy(nn.Module):
         return self.dit(self.dropout(hidden_states), timestep, class_labels)
 
 
+class Scaling:
+    """An object that is no module, as attention processors are."""
+
+    def __init__(self) -> None:
+        self.scale, self.switches = 1.0, {"on"}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x * self.scale if "on" in self.switches else x * 2
+
+
+class Scaled(nn.Module):
+    """A DiT behind a table that is no registered weight, a scaling object, and a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dit, self.table, self.scaling, self.switches = tiny_dit(), torch.ones(8), Scaling(), {"on"}
+        self.function = torch.sin
+
+    def forward(self, hidden_states: Tensor, timestep: Tensor, class_labels: Tensor) -> Any:
+        x = self.scaling(self.function(hidden_states * self.table))
+        return self.dit(x if "on" in self.switches else x * 3, timestep, class_labels)
+
+
+class ScaledAttention(AttnProcessor2_0):
+    """A custom attention processor with a scale of its own."""
+
+    k = 1.0
+    _attention_backend = None  # diffusers sets it in the object
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return super().__call__(*args, **kwargs) * self.k
+
+
 @pytest.fixture
 def model():
     return tiny_dit(seed=3)
@@ -65,6 +100,47 @@ def test_a_scale_of_an_adapter_changed_between_trajectories_takes_effect():
     assert distance(scaled, unchanged) > 100 * ROUNDING
     attention.to_v.is_disabled = True
     assert distance(denoise(fast), denoise(BruteForce(model))) < ROUNDING
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: setattr(model, "table", torch.full((8,), 5.0)),
+        lambda model: model.table.mul_(5),
+        lambda model: setattr(model.scaling, "scale", 5.0),
+        lambda model: model.scaling.switches.clear(),
+        lambda model: model.switches.clear(),
+        lambda model: setattr(model, "function", torch.cos),
+    ],
+    ids=["tensor", "tensor in place", "number of an object", "set of an object", "set", "function"],
+)
+def test_what_is_no_weight_and_no_module_takes_effect_with_the_next_trajectory(change):
+    model = Scaled().eval()
+    fast = fc.optimize(model, fc.FORA(interval=1), num_steps=len(TIMESTEPS))
+    unchanged = denoise(fast)
+    change(model)
+    changed = denoise(fast)
+    assert is_same(changed, denoise(model))
+    assert distance(changed, unchanged) > 100 * ROUNDING
+
+
+def test_a_number_of_an_attention_processor_takes_effect_with_the_next_trajectory(fast, model):
+    processor = ScaledAttention()
+    model.transformer_blocks[0].attn1.set_processor(processor)
+    unchanged = denoise(fast)
+    processor.k = 5.0
+    changed = denoise(fast)
+    assert distance(changed, denoise(BruteForce(model))) < ROUNDING
+    assert distance(changed, unchanged) > 100 * ROUNDING
+
+
+def test_another_attention_backend_is_captured_with_the_next_trajectory(fast, model):
+    model.transformer_blocks[0].attn1.set_processor(ScaledAttention())
+    denoise(fast)
+    captured = fast.captured[0]
+    model.set_attention_backend("native")
+    denoise(fast)
+    assert fast.captured[0] is not captured
 
 
 def test_a_model_that_is_left_alone_is_not_captured_again(fast):
@@ -155,8 +231,22 @@ def test_autocast_that_begins_in_mid_trajectory_is_refused(fast):
 def test_what_is_compared_tells_constants_apart_that_python_calls_equal():
     module = nn.Linear(2, 2)
     seen = []
-    for value in (1, True, 1.0, "1", None, [1], (1, 1), {"a": 1}, {"a": 2}, {"b": 2}):
+    tensor, other = torch.ones(2), Scaling()
+    other.scale = 2.0
+    plain = (1, True, 1.0, "1", None, [1], (1, 1), {"a": 1}, {"a": 2}, {"b": 2}, {1}, {True}, frozenset("ab"))
+    tensors = (tensor, torch.ones(2), [tensor, tensor], {tensor}, np.ones(2))
+    for value in (*plain, *tensors, Scaling(), other, [other], torch, torch.sin, Scaling.__call__, Scaling):
         module.switch = value  # type: ignore[assignment]
         seen.append(structure_of(module))
         assert seen[-1] == structure_of(module)
     assert all(one != other for i, one in enumerate(seen) for other in seen[:i])
+
+
+def test_objects_that_hold_one_another_are_looked_at_once():
+    module, one, other = nn.Linear(2, 2), Scaling(), Scaling()
+    one.other, other.other, one.module, one.kept = other, one, module, {"inner": 1.0}  # type: ignore[attr-defined]
+    module.scaling = one  # type: ignore[assignment]
+    before = structure_of(module)
+    assert structure_of(module) == before
+    one.kept["inner"] = 2.0  # type: ignore[attr-defined]
+    assert structure_of(module) != before
