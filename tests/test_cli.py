@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from typer.testing import CliRunner, Result
 from fouriercache import cli
 from fouriercache.cli import demo as demo_command
 from fouriercache.cli import doctor as doctor_command
+from fouriercache.cli.app import COMMANDS, load_command
 from fouriercache.errors import CaptureError, MissingExtraError, PassError, WeightsError
 from fouriercache.models import examples
 from fouriercache.models.demo import CLASS_NAMES
@@ -189,9 +192,42 @@ def test_the_commands_are_these_and_no_word_shows_the_help():
         assert name in result.output
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_lists_a_command_by_the_first_paragraph_of_its_own(name: str):
+    assert load_command(name).help.partition("\n\n")[0].replace("\n", " ") == COMMANDS[name]
+    assert load_command(name).name == name
+
+
 @pytest.mark.parametrize(
-    "name", [str(command.callback and command.callback.__name__) for command in cli.app.registered_commands]
+    "words",
+    [["--version"], ["--help"], ["nothing"], ["optimize", "--help"], ["export", "--help"], ["inspect", "--help"]],
 )
+def test_what_runs_no_model_imports_neither_diffusers_nor_matplotlib(words: list[str]):
+    code = (
+        "import sys; from fouriercache.cli import main\n"
+        f"sys.argv = ['fouriercache', *{words!r}]\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "assert 'fouriercache.cli.app' in sys.modules\n"
+        "print('loaded', *{'diffusers', 'transformers', 'matplotlib', 'onnx'} & sys.modules.keys())"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "loaded"
+
+
+def test_help_and_version_read_no_command():
+    code = (
+        "import sys; from fouriercache.cli import main\n"
+        "sys.argv = ['fouriercache', '--help']\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        f"print(*[name for name in {list(COMMANDS)!r} if 'fouriercache.cli.' + name in sys.modules], 'done')"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "done"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_a_command_teaches_by_example(name: str):
     result = run(name, "--help")
     assert result.exit_code == 0

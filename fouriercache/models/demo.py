@@ -8,15 +8,17 @@ never from a network.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
 from fouriercache.calibrations import Calibration
 from fouriercache.models.shipped import OnStep, check_files, check_inputs, denoise, guided_labels
+
+if TYPE_CHECKING:  # the models of diffusers take seconds to import, and what is said of the demo here needs none
+    from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 __all__ = [
     "CALIBRATED",
@@ -70,6 +72,8 @@ def load_demo_model(folder: Path = FOLDER) -> DiTTransformer2DModel:
     Raises:
         WeightsError: a file is missing, cut short, or other than the manifest records.
     """
+    from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
+
     check_files(folder)
     with torch.random.fork_rng(devices=[]):  # diffusers draws weights before it loads ours
         loader: Any = DiTTransformer2DModel  # diffusers does not annotate from_pretrained
@@ -83,6 +87,8 @@ def load_demo_scheduler(folder: Path = FOLDER) -> DDIMScheduler:
     Raises:
         WeightsError: a file is missing, cut short, or other than the manifest records.
     """
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
     check_files(folder)
     loader: Any = DDIMScheduler
     scheduler: DDIMScheduler = loader.from_pretrained(folder / "scheduler", local_files_only=True)

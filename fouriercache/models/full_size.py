@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-import diffusers
 import torch
 from torch import Tensor, nn
 
-from fouriercache.models import opensora
 from fouriercache.program import TokenGrid
 
 __all__ = ["FULL_SIZE", "FullSize", "Given", "build_full_size"]
@@ -203,6 +201,10 @@ def build_full_size(name: str, *, depth: int | Mapping[str, int] | None = None) 
     Raises:
         KeyError: there is no such model.
     """
+    import diffusers  # not before a model is built: names and shapes alone are asked for more often
+
+    from fouriercache.models import opensora
+
     spec = FULL_SIZE[name]
     fewer = depth if isinstance(depth, Mapping) else {} if depth is None else dict.fromkeys(spec.depth, depth)
     kind: Any = getattr(diffusers, spec.kind, None) or getattr(opensora, spec.kind)

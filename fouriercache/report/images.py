@@ -7,7 +7,6 @@ import io
 
 import numpy as np
 import torch
-from matplotlib import image as matplotlib_image
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -23,6 +22,8 @@ def data_address(image: NDArray[np.uint8]) -> str:
     Raises:
         ValueError: not a uint8 array of three dimensions with three channels.
     """
+    from matplotlib import image as matplotlib_image  # a second, which no command needs that draws no page
+
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"an image must be uint8 [height, width, 3], got {image.dtype} {list(image.shape)}")
     buffer = io.BytesIO()

@@ -56,7 +56,8 @@ class Polynomial:
     def rescale(self, distance: float) -> Rescaled:
         """Return the polynomial's value, 0 if it is negative.
 
-        Warns with NegativeChangeWarning when it is. Raises TrajectoryError when `distance` is outside the fitted range and `outside` is "refuse".
+        Warns with NegativeChangeWarning when it is. Raises TrajectoryError when `distance` is outside the fitted range
+        and `outside` is "refuse".
         """
         inside = max(distance, self.low) if self.low is not None else distance
         inside = min(inside, self.high) if self.high is not None else inside
@@ -78,11 +79,11 @@ class Polynomial:
     def _below_zero(self) -> str:
         """The same text for every step, so that Python shows it once."""
         return (
-            "The polynomial gives a change below 0, which counts as none: it was fitted for another model, or far from\n"
-            "the distances of this one.\n"
+            "The polynomial gives a change below 0, which counts as none: it was fitted for another model, or for\n"
+            "other distances.\n"
             f"  where: {self!r}\n"
-            "  Name the coefficients of this very model, or fit them with fouriercache.calibrate. fast.report.decisions\n"
-            "  says at which steps it was: is_clamped."
+            "  Name the coefficients of this very model, or fit them with fouriercache.calibrate. In\n"
+            "  fast.report.decisions, is_clamped says at which steps it was."
         )
 
 
