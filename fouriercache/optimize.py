@@ -19,7 +19,7 @@ from fouriercache.methods import Method
 from fouriercache.passes.pipeline import build_steps
 from fouriercache.paths import path_of
 from fouriercache.preconditions import check_eval_mode, check_not_offloaded, check_uncached
-from fouriercache.presets import method_from_name
+from fouriercache.presets import method_for
 from fouriercache.program import NoMatch, TokenGrid
 from fouriercache.runtime.backend import backend_from_name
 from fouriercache.runtime.module import OptimizedModule, compiled_by_torch
@@ -54,7 +54,8 @@ def optimize(
 
     Args:
         model: a diffusion transformer in eval mode.
-        method: what to cache, when, and how to predict it; a preset's name means the preset with its defaults.
+        method: what to cache, when, and how to predict it; a preset's name means the preset with its defaults, made
+            for `num_steps` if it is made for a number of steps (Spectrum).
         num_steps: denoising steps of a trajectory; needed by schedules that count from the end (FORA).
         calibration: what `fouriercache.calibrate` found for this model, method and sampler, or its file. It takes the
             place of the method's schedule, and says `num_steps`. A call at another timestep than it was made with is
@@ -87,7 +88,10 @@ def optimize(
         UnsupportedModelError: (with `example_inputs`) there is no site to cache, or `grid` fits no token stream.
     """
     _check_model(model)
-    chosen = method_from_name(method) if isinstance(method, str) else method
+    found = None if calibration is None else _read(calibration)
+    if num_steps is None and found is not None:
+        num_steps = found.num_steps
+    chosen = method_for(method, num_steps) if isinstance(method, str) else method
     if not isinstance(chosen, Method):
         raise MethodError(
             f"method is a {type(chosen).__name__}, not a Method.\n  Pass a preset: fc.FORA(interval=3), or its name."
@@ -97,14 +101,7 @@ def optimize(
     kept_in = os.environ.get(CACHE_DIR) or None if cache_dir is None else cache_dir
     cache = None if kept_in is None else CaptureCache(path_of(kept_in).absolute())
     timesteps: tuple[float, ...] | None = None
-    if calibration is not None:
-        if not isinstance(calibration, Calibration | str | Path):
-            raise CalibrationError(
-                f"calibration is a {type(calibration).__name__}, no calibration.\n"
-                "  Pass what fouriercache.calibrate returned, or the file it was saved to."
-            )
-        found = calibration if isinstance(calibration, Calibration) else Calibration.load(calibration)
-        num_steps = found.num_steps if num_steps is None else num_steps
+    if found is not None:
         chosen, timesteps = found.apply(chosen, model, num_steps), found.timesteps
 
     if grid is not None and not isinstance(grid, TokenGrid):
@@ -146,6 +143,15 @@ def optimize_captured(
     fast = OptimizedModule(model, build, backend_from_name(backend), rules, check_finite=check_finite)
     fast.capture(example_inputs)
     return fast
+
+
+def _read(calibration: object) -> Calibration:
+    if not isinstance(calibration, Calibration | str | Path):
+        raise CalibrationError(
+            f"calibration is a {type(calibration).__name__}, no calibration.\n"
+            "  Pass what fouriercache.calibrate returned, or the file it was saved to."
+        )
+    return calibration if isinstance(calibration, Calibration) else Calibration.load(calibration)
 
 
 def _check_model(model: object) -> None:

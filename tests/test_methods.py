@@ -14,7 +14,7 @@ from fouriercache.codecs import Codec, Dense, Storage
 from fouriercache.errors import MethodError, OptimizeError
 from fouriercache.methods import SITES, Method
 from fouriercache.predictors import Newton, Predictor, Reuse, ScalarPredictor, Taylor
-from fouriercache.presets import FORA, PRESETS, Spectrum, TaylorSeer, Tuned, method_from_name
+from fouriercache.presets import FORA, PRESETS, Spectrum, TaylorSeer, Tuned, method_for, method_from_name
 from fouriercache.schedules import FixedSchedule, Growing, Interval, Schedule, Table
 from fouriercache.tokens import All, Tokens
 
@@ -256,6 +256,19 @@ def test_method_from_name_builds_the_preset_with_its_options() -> None:
     assert method_from_name("FORA") == FORA()
 
 
+def test_a_preset_by_name_is_made_for_the_number_of_steps_where_it_is_made_for_one() -> None:
+    assert method_for("Spectrum", 8) == Spectrum(num_steps=8)
+    assert method_for("Spectrum", 8, alpha=0.5, num_steps=9) == Spectrum(num_steps=9, alpha=0.5)
+    assert method_for("Spectrum", None) == Spectrum()
+    assert method_for("TaylorSeer", 8, order=1) == TaylorSeer(order=1)
+
+
+@pytest.mark.parametrize("name", ["Prony", "Taylor"])
+def test_a_predictor_is_no_method_and_the_error_says_how_to_make_one_of_it(name: str) -> None:
+    with pytest.raises(MethodError, match=rf"It is a predictor, .*: fc\.Method\('{name}', 'stack', .*fc\.{name}\("):
+        method_from_name(name)
+
+
 @pytest.mark.parametrize(
     ("name", "suggestion"),
     [("taylorseer", "TaylorSeer"), ("TaylorSeeer", "TaylorSeer"), ("fora", "FORA"), ("FOR", "FORA")],
@@ -277,4 +290,6 @@ def test_unknown_option_is_refused_with_a_suggestion() -> None:
         method_from_name("TaylorSeer", intervall=3)
     assert "Did you mean 'interval'" in str(caught.value)
     with pytest.raises(MethodError, match=r"FORA takes no order(.|\n)*one: .*TaylorSeer"):
+        method_from_name("FORA", order=2)
+    with pytest.raises(MethodError, match="FORA takes interval, site, schedule"):
         method_from_name("FORA", order=2)

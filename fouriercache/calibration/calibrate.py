@@ -23,7 +23,7 @@ from fouriercache.fingerprints import fingerprint_scheduler, fingerprint_weights
 from fouriercache.methods import Method
 from fouriercache.paths import path_of
 from fouriercache.predictors import Calibrated
-from fouriercache.presets import method_from_name
+from fouriercache.presets import method_for
 from fouriercache.schedules import Table
 
 Steps = tuple[int, ...]
@@ -88,7 +88,7 @@ def calibrate(
             the checkpoint belongs to another calibration.
         CaptureError, UnsupportedModelError: as `optimize` raises them.
     """
-    chosen = method_from_name(method) if isinstance(method, str) else method
+    chosen = method_for(method, num_steps) if isinstance(method, str) else method
     _check_counts(num_steps, probes, trials, refine)
     _check_fit(fit)
     kept_at = None if checkpoint is None else _checked_path(checkpoint)

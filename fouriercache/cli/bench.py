@@ -6,10 +6,23 @@ from typing import Annotated
 
 import typer
 
-from fouriercache.cli.build import choose_method, find_example
-from fouriercache.cli.options import Interval, Json, MethodName, Order, SiteName, Spec, Steps, examples
-from fouriercache.cli.speak import Bars, show, show_json, working
-from fouriercache.optimize import optimize
+from fouriercache.cli.asked import ask
+from fouriercache.cli.build import find_example, optimize_example
+from fouriercache.cli.options import (
+    CacheDir,
+    CalibrationFile,
+    Grid,
+    Interval,
+    Json,
+    MethodName,
+    Order,
+    Settings,
+    SiteName,
+    Spec,
+    Steps,
+    examples,
+)
+from fouriercache.cli.speak import Bars, show, show_json
 from fouriercache.report.console import draw_bench
 from fouriercache.report.environment import describe_environment
 from fouriercache.report.stopwatch import time_loops
@@ -23,37 +36,35 @@ EXAMPLES = examples(
 
 
 def bench(
+    ctx: typer.Context,
     model: Spec = "demo",
     method: MethodName = "TaylorSeer",
     site: SiteName = None,
     interval: Interval = None,
     order: Order = None,
+    settings: Settings = None,
+    calibration: CalibrationFile = None,
+    grid: Grid = None,
     steps: Steps = 50,
     rounds: Annotated[int, typer.Option(min=1, help="Loops of each; they take turns.")] = 3,
     backend: Annotated[
         str, typer.Option(help="eager or inductor; on a GPU also cudagraphs or inductor+cudagraphs.")
     ] = "eager",
+    cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
     """Time a model's own denoising loop and the cached one, in turns, and the kinds of steps by themselves.
 
     The peers' packages, quality beside speed and the figures of the docs are what `make bench` measures.
     """
-    chosen = choose_method(method, site=site, interval=interval, order=order)
+    asked = ask(ctx, method, steps, settings, calibration, grid, site=site, interval=interval, order=order)
+    chosen, steps = asked.method, asked.steps
     example = find_example(model)
-    with working(f"Capturing and rewriting {model}"):
-        fast = optimize(
-            example.model,
-            chosen,
-            num_steps=steps,
-            example_inputs=example.inputs,
-            grid=example.grid,
-            backend=backend,
-        )
+    fast = optimize_example(model, example, asked, cache_dir, backend)
     with Bars(["original", "cached"], steps * (rounds + 1)) as bars:
         found = time_loops(fast, example.inputs, steps, rounds, bars.show)
     if as_json:
-        settings = {"model": model, "method": repr(chosen), "backend": backend, "rounds": rounds}
-        show_json({**settings, **found.as_dict(), "environment": describe_environment()})
+        said = {"model": model, "method": repr(chosen), "backend": backend, "rounds": rounds}
+        show_json({**said, **found.as_dict(), "environment": describe_environment()})
     else:
         show(draw_bench(f"{chosen.name}, {chosen.site} sites, {backend}", found))

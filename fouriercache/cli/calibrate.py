@@ -11,8 +11,19 @@ import typer
 from fouriercache.calibration import calibrate as run_calibration
 from fouriercache.calibration.calibrate import check_computed
 from fouriercache.calibration.demo import count_calls, demo_set, seconds_of_a_call
-from fouriercache.cli.build import choose_method
-from fouriercache.cli.options import MOST_STEPS, DryRun, Guidance, Json, MethodName, Order, Seed, SiteName, examples
+from fouriercache.cli.asked import choose_method
+from fouriercache.cli.options import (
+    MOST_STEPS,
+    DryRun,
+    Guidance,
+    Json,
+    MethodName,
+    Order,
+    Seed,
+    Settings,
+    SiteName,
+    examples,
+)
 from fouriercache.cli.speak import say, show, show_json
 from fouriercache.errors import CalibrationError
 from fouriercache.models.demo import GUIDANCE, load_demo_model, load_demo_scheduler
@@ -38,12 +49,14 @@ _COMPUTED, _TRIALS = 10, 60
 
 
 def calibrate(
+    ctx: typer.Context,
     out: Annotated[Path, typer.Option(parser=path_of, metavar="PATH", help="The file to write.")] = Path(
         "calibration.safetensors"
     ),
     method: MethodName = "Tuned",
     site: SiteName = None,
     order: Order = None,
+    settings: Settings = None,
     steps: Annotated[int, typer.Option(min=2, max=MOST_STEPS, help="Sampling steps.")] = 50,
     computed: Annotated[int | None, typer.Option(min=1, help="How many steps to compute, 10 if not given.")] = None,
     images: Annotated[int, typer.Option(min=1, help="Images in the calibration set.")] = 8,
@@ -67,7 +80,7 @@ def calibrate(
     Of a method that decides while it runs, fit the polynomial. A search broken off goes on where it was when the same
     command is run again.
     """
-    chosen = choose_method(method, site=site, order=order)
+    chosen = choose_method(ctx, method, steps, settings, site=site, order=order)
     measures = chosen.schedule.indicator is not None
     asked = {"--computed": computed, "--trials": trials, "--refine": refine, "--checkpoint": checkpoint}
     if measures and (useless := [name for name, value in asked.items() if value is not None]):

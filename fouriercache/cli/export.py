@@ -14,15 +14,19 @@ from rich.table import Table
 
 from fouriercache.bundle.folder import check_place
 from fouriercache.bundle.manifest import Manifest
-from fouriercache.cli.build import choose_method, find_example, optimize_example
+from fouriercache.cli.asked import ask
+from fouriercache.cli.build import find_example, optimize_example
 from fouriercache.cli.exits import CHECK_FAILED, ends_by_sigterm
 from fouriercache.cli.options import (
     CacheDir,
+    CalibrationFile,
     DryRun,
+    Grid,
     Interval,
     Json,
     MethodName,
     Order,
+    Settings,
     SiteName,
     Spec,
     Steps,
@@ -63,6 +67,9 @@ def export(
     site: SiteName = "stack",
     interval: Interval = None,
     order: Order = None,
+    settings: Settings = None,
+    calibration: CalibrationFile = None,
+    grid: Grid = None,
     steps: Steps = 50,
     target: Annotated[
         list[str] | None,
@@ -87,7 +94,8 @@ def export(
     check_extras()
     engines_for(target or [], sizes)
     _check_folders(out, triton)
-    chosen = choose_method(method, site=site, interval=interval, order=order)
+    asked = ask(ctx, method, steps, settings, calibration, grid, site=site, interval=interval, order=order)
+    chosen, steps = asked.method, asked.steps
     if triton is None:
         refuse_useless(ctx, ["triton_runner"], "Nothing is written for Triton: give its folder, --triton.")
         if set(target or []) <= {"onnx"}:
@@ -104,7 +112,7 @@ def export(
         _say_plan(_planned(model, chosen, out, target or [], triton, single_graph=single_graph), as_json=as_json)
         return
     with ends_by_sigterm():
-        fast = optimize_example(model, example, chosen, steps, cache_dir)
+        fast = optimize_example(model, example, asked, cache_dir)
         with _Files() as files:
             manifest = write_bundle(
                 fast, out, targets=["onnx", *(target or [])], batches=sizes, single_graph=single_graph,

@@ -9,14 +9,18 @@ from typing import Annotated
 import typer
 
 from fouriercache.bundle.manifest import MANIFEST
-from fouriercache.cli.build import build_fast, choose_method
+from fouriercache.cli.asked import ask
+from fouriercache.cli.build import build_fast
 from fouriercache.cli.exits import CHECK_FAILED
 from fouriercache.cli.options import (
     CacheDir,
+    CalibrationFile,
+    Grid,
     Interval,
     Json,
     MethodName,
     Order,
+    Settings,
     SiteName,
     Spec,
     Steps,
@@ -44,7 +48,10 @@ EXAMPLES = examples(
 )
 
 
-_OF_A_MODEL = ("method", "site", "interval", "order", "steps", "cache_dir", "device", "batch", "program")
+_OF_A_MODEL = (
+    *("method", "site", "interval", "order", "settings", "calibration", "grid"),
+    *("steps", "cache_dir", "device", "batch", "program"),
+)
 """Parameters that have nothing to say of a bundle."""
 
 
@@ -55,6 +62,9 @@ def inspect(
     site: SiteName = "branch",
     interval: Interval = None,
     order: Order = None,
+    settings: Settings = None,
+    calibration: CalibrationFile = None,
+    grid: Grid = None,
     steps: Steps = 50,
     program: Annotated[
         str | None,
@@ -87,8 +97,9 @@ def inspect(
     if program is not None and not as_json:
         refuse_useless(ctx, ("device", "batch"), "With --program the program's text alone is printed, without --json.")
     _refuse_path(model)
-    chosen = choose_method(method, site=site, interval=interval, order=order)
-    fast = build_fast(model, chosen, steps, cache_dir)
+    asked = ask(ctx, method, steps, settings, calibration, grid, site=site, interval=interval, order=order)
+    chosen, steps = asked.method, asked.steps
+    fast = build_fast(model, asked, cache_dir)
     text = None if program is None else fast.program(program).text()
     facts = collect_facts(fast, chosen.name, chosen.site)
     cost = None if device is None else fast.report.cost(_ceilings(device), batch=batch)

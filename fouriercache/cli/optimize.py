@@ -7,8 +7,23 @@ from typing import Annotated
 
 import typer
 
-from fouriercache.cli.build import build_fast, choose_method
-from fouriercache.cli.options import CacheDir, Interval, Json, MethodName, Order, SiteName, Spec, Steps, examples
+from fouriercache.cli.asked import ask
+from fouriercache.cli.build import build_fast
+from fouriercache.cli.options import (
+    CacheDir,
+    CalibrationFile,
+    Grid,
+    Interval,
+    Json,
+    MethodName,
+    Order,
+    Settings,
+    SiteName,
+    Spec,
+    Steps,
+    examples,
+    refuse_useless,
+)
 from fouriercache.cli.speak import say, show, show_json
 from fouriercache.paths import path_of
 from fouriercache.report.console import draw_facts, draw_gain
@@ -21,16 +36,22 @@ EXAMPLES = examples(
     ("optimize flux-dev --method TaylorSeer --interval 6", "what would be cached of FLUX.1-dev; needs no weights"),
     ("optimize mypackage.models:build", "the same for a model of yours: build() returns (model, inputs of one call)"),
     ("optimize demo --method FORA --golden graphs/demo.txt", "write down the graphs, for `fouriercache check`"),
+    ("optimize dit-xl-2 --method Spectrum --set alpha=3.0 --steps 20", "a method with options of its own"),
+    ("optimize demo --method Tuned --calibration calibration.safetensors", "with the steps that were found for it"),
     ("optimize dit-xl-2 --json", "the figures for a program to read"),
 )
 
 
 def optimize(
+    ctx: typer.Context,
     model: Spec = "demo",
     method: MethodName = "TaylorSeer",
     site: SiteName = None,
     interval: Interval = None,
     order: Order = None,
+    settings: Settings = None,
+    calibration: CalibrationFile = None,
+    grid: Grid = None,
     steps: Steps = 50,
     golden: Annotated[
         Path | None,
@@ -43,8 +64,13 @@ def optimize(
 
     Nothing is run but the capture, so a model of any size will do, without weights and without a GPU.
     """
-    chosen = choose_method(method, site=site, interval=interval, order=order)
-    fast = build_fast(model, chosen, steps, cache_dir)
+    if golden is not None:
+        refuse_useless(
+            ctx, ["grid"], "A golden is made again from its spec: let its function return Example(..., grid=)."
+        )
+    asked = ask(ctx, method, steps, settings, calibration, grid, site=site, interval=interval, order=order)
+    chosen, steps = asked.method, asked.steps
+    fast = build_fast(model, asked, cache_dir)
     facts, gain = collect_facts(fast, chosen.name, chosen.site), gain_of(fast, steps)
     if as_json:
         show_json({"model": model, **graph_as_dict(facts), "trajectory": gain.as_dict()})

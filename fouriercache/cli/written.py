@@ -30,6 +30,14 @@ def method_from_text(text: str) -> Method:
     return made
 
 
+def value_from_text(text: str) -> Any:
+    """Return the value that a text describes: plain, or a call of what the package lists with plain values.
+
+    Raises SyntaxError, ValueError, TypeError or RecursionError when it is neither, MethodError when it makes no sense.
+    """
+    return _value(ast.parse(text.strip(), mode="eval").body)
+
+
 _ADVICE = "Write it as repr() shows it, or as a preset: TaylorSeer(interval=5)."
 
 

@@ -20,7 +20,8 @@ Grams: TypeAlias = tuple[tuple[tuple[float, ...], ...], ...]
 class Predictor(Protocol):
     """Turns step indices into the scalars of a linear prediction.
 
-    One that is made for trajectories of a certain length says so in a further member, `num_steps`; see `length_of`.
+    One that is made for trajectories of a certain length says so in a further member, `num_steps`; see `length_of`. Its
+    `preset`, if it has one, names the preset that makes it for a number of steps.
     """
 
     @property
@@ -77,6 +78,10 @@ class ScalarPredictor(ABC):
         return ((self.coefficients(computed, step),),)
 
 
+_SHORT = 16
+"""A history that any trajectory may ask for: what a short one never fills costs next to nothing."""
+
+
 def length_of(predictor: Predictor) -> int | None:
     """Return the number of steps of the trajectories that a predictor is made for, None if it serves any."""
     length: int | None = getattr(predictor, "num_steps", None)
@@ -84,14 +89,28 @@ def length_of(predictor: Predictor) -> int | None:
 
 
 def check_length(predictor: Predictor, num_steps: int | None) -> None:
-    """Raise MethodError when a predictor is made for trajectories of another length than `num_steps`; None fits all."""
+    """Raise MethodError when a predictor does not fit trajectories of `num_steps` steps; any fits None.
+
+    It may be made for another length, or read far more computed features than there are steps.
+    """
+    if num_steps is None:
+        return
     length = length_of(predictor)
-    if None not in (length, num_steps) and length != num_steps:
+    if length not in (None, num_steps):
+        preset = getattr(predictor, "preset", None)
+        made = f", as fc.{preset}(num_steps={num_steps}) does" if preset else ""
         raise MethodError(
             f"The predictor {predictor.name!r} is made for trajectories of {length} steps, and these have "
             f"{num_steps}.\n"
             f"  where: {_shown(predictor)}\n"
-            f"  Make it for {num_steps} steps, or sample in {length}."
+            f"  Make it for {num_steps} steps{made}, or sample in {length}."
+        )
+    if predictor.history > max(num_steps, _SHORT):
+        raise MethodError(
+            f"The predictor {predictor.name!r} reads up to {predictor.history} computed features, and a trajectory has "
+            f"{num_steps} steps.\n"
+            f"  where: {_shown(predictor)}\n"
+            "  Lower its order or history: each feature is a tensor in memory for every site."
         )
 
 

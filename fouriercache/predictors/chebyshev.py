@@ -43,6 +43,7 @@ class Chebyshev(ScalarPredictor):
     """
 
     name: ClassVar[str] = "chebyshev"
+    preset: ClassVar[str] = "Spectrum"
 
     num_steps: int
     degree: int = 4

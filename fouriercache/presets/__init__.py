@@ -3,7 +3,7 @@
 from .fora import FORA
 from .freqca import FreqCa
 from .hicache import HiCache
-from .registry import PRESETS, method_from_name
+from .registry import PRESETS, method_for, method_from_name
 from .seacache import SeaCache
 from .spectrum import Spectrum
 from .taylorseer import TaylorSeer
@@ -22,5 +22,6 @@ __all__ = [
     "TeaCache",
     "ToCa",
     "Tuned",
+    "method_for",
     "method_from_name",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from .. import predictors
 from ..checks import check_keywords, suggest
 from ..errors import MethodError
 from ..methods import Method
@@ -41,11 +42,12 @@ def method_from_name(name: str, **options: Any) -> Method:
     Raises MethodError when there is no such preset, it takes no such option, or an option's value makes no sense.
     """
     if name not in PRESETS:
-        raise MethodError(
-            f"No method is called {name!r}.\n"
-            f"  where: method_from_name({name!r})\n"
-            f"  Use one of {', '.join(PRESETS)}, or build a Method.{suggest(name, PRESETS)}"
-        )
+        built = f"fc.Method({name!r}, 'stack', fc.Interval(5, warmup=2), fc.{name}(...))"
+        kind = getattr(predictors, str(name), None)
+        advice = f"Use one of {', '.join(PRESETS)}, or build a Method.{suggest(name, PRESETS)}"
+        if isinstance(kind, type) and isinstance(getattr(kind, "name", None), str):
+            advice = f"It is a predictor, which is one part of a method: {built}"
+        raise MethodError(f"No method is called {name!r}.\n  where: method_from_name({name!r})\n  {advice}")
     preset = PRESETS[name]
     for option in options:
         takers = [other for other, build in PRESETS.items() if option in inspect.signature(build).parameters]
@@ -53,7 +55,15 @@ def method_from_name(name: str, **options: Any) -> Method:
             raise MethodError(
                 f"{name} takes no {option}.\n"
                 f"  where: {name}({option}={options[option]!r})\n"
-                f"  Leave it out, or use a method that takes one: {', '.join(takers)}."
+                f"  Leave it out, or use a method that takes one: {', '.join(takers)}.\n"
+                f"  {name} takes {', '.join(inspect.signature(preset).parameters)}."
             )
     check_keywords(name, options, inspect.signature(preset).parameters)
     return preset(**options)
+
+
+def method_for(name: str, num_steps: int | None, /, **options: Any) -> Method:
+    """Return what `method_from_name` does, made for trajectories of `num_steps` steps if the preset asks for them."""
+    asks = name in PRESETS and "num_steps" in inspect.signature(PRESETS[name]).parameters
+    known = {"num_steps": num_steps} if asks and num_steps is not None else {}
+    return method_from_name(name, **{**known, **options})
