@@ -83,12 +83,14 @@ def share_weights(model: Model) -> Model:
 class Inputs:
     """What a loop begins with: noise float32 [b, 4, h, w], labels int64 [b] (a class and the null class), timesteps.
 
-    `listed` is the scheduler's list, int64 [steps]; as in pipelines, each call is given a view of it.
+    `listed` is the scheduler's list, int64 [steps]. As in most pipelines, each call is given a view of it, from which
+    the steps to come can be known; without `is_shown`, as in some, a tensor of its own.
     """
 
     noise: Tensor
     labels: Tensor
     listed: Tensor
+    is_shown: bool = True
 
     @classmethod
     def draw(cls, shape: Shape, steps: int, seed: int = 1) -> Inputs:
@@ -106,7 +108,8 @@ class Inputs:
     def call(self, latents: Tensor, step: int) -> dict[str, Tensor]:
         """Keyword arguments of the model at a step."""
         timestep = self.listed[step].expand(self.labels.shape)
-        return {"hidden_states": latents, "timestep": timestep, "class_labels": self.labels}
+        given = timestep if self.is_shown else timestep.clone()
+        return {"hidden_states": latents, "timestep": given, "class_labels": self.labels}
 
 
 class Loop:

@@ -108,7 +108,7 @@ def cases(full: Shape, steps: int, *, quick: bool) -> list[Case]:
 
 
 def draw(case: Case) -> Inputs:
-    inputs = Inputs.draw(case.shape, case.steps)
+    inputs = replace(Inputs.draw(case.shape, case.steps), is_shown=False)  # a prediction is of steps by themselves
     repeats = -(-case.batch // BATCH)
     return replace(
         inputs,

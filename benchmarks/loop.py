@@ -257,8 +257,9 @@ def main() -> None:
         f"{TURN} steps. FirstBlockCache and DBCache F1B0 compute block 0 in every step, DBCache as it comes the "
         "first 8, so their ideal is higher; PAB and rows of *attention* compute every MLP. "
         "SeaCache's threshold is the one at which it computes as many steps "
-        "as are given, the last among them; its own limit of 2 cached steps in a row would compute more. `prepare` "
-        "and what it computes ahead are in the time, and what is computed ahead in all that is held. Error: relative "
+        "as are given, the last among them; its own limit of 2 cached steps in a row would compute more. Timesteps are "
+        "views of one list, as in most pipelines, so cached steps know which are to come also where nothing is "
+        "prepared. `prepare` and what is computed ahead are in the time, and in all that is held. Error: relative "
         "L2 of the final latents to the uncached loop's; the weights are random, so it compares ways of caching, not "
         "methods.",
         {"model": shape.name, "batch": 2, "steps": steps, "rounds": rounds, "turn": TURN, "dtype": "float32",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -149,11 +149,11 @@ def build_pairs(model: Model, shape: Shape, backend: str, steps: int) -> list[Pa
             if prepared:
                 session.prepare(inputs.timesteps)
             labels = {"backend": backend, "site": site, "method": name, "prepared": prepared}
-            own = share_weights(model)
+            own, given = share_weights(model), replace(inputs, is_shown=False)
             hand = HandWritten(
                 own, inputs, computed, site, chosen.predictor, is_prepared=prepared, compile_step=compile_step
             )
-            found.append(Pair(Turn(labels, session, inputs), Turn(labels, hand, inputs), fast))
+            found.append(Pair(Turn(labels, session, given), Turn(labels, hand, given), fast))
     return found
 
 
@@ -191,7 +191,9 @@ def main() -> None:
         "Cost of a cached step",
         "Time of a cached step over that of a full step, the original module's forward, in the same round; median and "
         "quartiles over the rounds. With `prepare`, what depends on timestep and class alone has been computed for "
-        "all steps in one batch, at the first cached step. Launches by the report are those of the cached graph, "
+        "all steps in one batch, at the first cached step; without, each timestep is a tensor of its own, and each "
+        "step computes what depends on it (where a loop shows the scheduler's list, cached steps share that: see "
+        "`loop.md`). Launches by the report are those of the cached graph, "
         "all of it when not prepared; a whole call leaves out what depends on the class alone, which ran before, and "
         "has the runtime's own in it, such as the look for NaN. *By hand* is the same cached step written out in "
         "PyTorch, with no look at its inputs and no check of its result; compiled where the backend compiles. What a "
