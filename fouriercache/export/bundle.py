@@ -72,7 +72,8 @@ def export(
         The manifest.
 
     Raises:
-        NotCapturedError: nothing was captured, and there are no `example_inputs`.
+        NotCapturedError: nothing was captured of the model as it is, and there are no `example_inputs`; or it is in
+            training mode.
         TargetError: a target is not known, or cannot be built for here.
         CaptureError, MethodError: `example_inputs` are no calls of the model, or `single_graph` is no bool.
         PathError: `path` is none.

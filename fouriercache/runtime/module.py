@@ -16,27 +16,26 @@ from fouriercache.live_weights import changed_structure
 from fouriercache.preconditions import check_not_offloaded
 from fouriercache.program import NoMatch, Program
 from fouriercache.runtime.backend import Backend
-from fouriercache.runtime.drop_in import DropIn
 from fouriercache.runtime.live import LiveStepper, program_of
+from fouriercache.runtime.model_names import ModelNames
 from fouriercache.runtime.report import Report, report_of
 from fouriercache.runtime.request import Request
 from fouriercache.runtime.rules import Rules
 from fouriercache.runtime.steppers import Steppers
-from fouriercache.runtime.structure import hooks_made, hooks_of, structure_of
+from fouriercache.runtime.structure import hooks_made, hooks_of, structure_of, without_devices
 from fouriercache.runtime.untraced import check_untraced, untraced
 from fouriercache.steps import Steps
 
 Build = Callable[[nn.Module, Mapping[str, Any], NoMatch | None], Steps]
 
 
-class OptimizedModule(DropIn):
+class OptimizedModule(ModelNames):
     """A denoiser with its features cached between steps; call it like the model it was made from.
 
-    Attributes that it lacks are the model's own (`config`, `dtype`, ...), and for `isinstance` it is of the model's
-    class, so that a pipeline takes it, runs it and saves it like the model. The model is a child: `to(...)` moves it,
-    `state_dict()` is its state dict, and weights changed in place take effect. A change of its modules, of their hooks,
-    training flags or plain attributes (a LoRA's scale) is seen when a trajectory begins, and the model captured again;
-    a forward hook set in mid-trajectory is refused.
+    Attributes, weights and modules are the model's own (`config`, `dtype`, ...), read and set, and for `isinstance` it
+    is of the model's class, so that a pipeline takes it, runs it and saves it like the model; see `ModelNames`. Weights
+    changed in place take effect. A change of its modules, of their hooks, training flags or attributes (a LoRA's scale)
+    is seen when a trajectory begins, and the model captured again; a forward hook set in mid-trajectory is refused.
 
     Made by `fouriercache.optimize`.
     """
@@ -51,38 +50,17 @@ class OptimizedModule(DropIn):
         check_finite: bool,
     ) -> None:
         super().__init__(rules)
-        self.model = model
-        self.training = model.training
         self._build = build
         self._backend = backend
         self.check_finite = check_finite
         self._binder = Binder(model)
         self._steppers = Steppers(model, self._make_stepper)
         self._lock = threading.Lock()
-        self._hooks_made = 0
-        self._look_at_model()
-        # diffusers asks an object for its module and class where it saves a pipeline: both are the model's
-        vars(self)["__module__"] = type(model).__module__
-        self.register_load_state_dict_pre_hook(_add_model_to_keys)  # type: ignore[no-untyped-call]
+        self._structure: list[object] = structure_of(model)
+        self._hooks: list[object] = hooks_of(model)
+        self._hooks_made = hooks_made()
+        self.stand_for(model)
         rules()  # a schedule that cannot work is refused here, not in the first call
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            # A property of ours that failed arrives here too; its error must not be taken for a missing attribute.
-            if name.startswith("_") or "model" not in self.__dict__.get("_modules", {}):
-                raise
-            if hasattr(type(self), name):
-                return object.__getattribute__(self, name)  # raises the property's error again, in its own words
-            return getattr(self._modules["model"], name)
-
-    @property  # type: ignore[misc]  # typeshed has it writable, for assignments that nobody makes here
-    def __class__(self) -> type:
-        return type(self.model)
-
-    def _get_name(self) -> str:
-        return type(self).__name__
 
     @untraced
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -115,7 +93,8 @@ class OptimizedModule(DropIn):
         """Sites, refusals with reasons, the token grid, the cost of each mode, and what was decided in this thread.
 
         Raises:
-            NotCapturedError: nothing has been captured yet; for `hasattr`, the attribute is not there yet.
+            NotCapturedError: nothing has been captured yet of the model as it is; for `hasattr`, the attribute is not
+                there yet.
         """
         return report_of(self._captured(), self.method, self.session.num_steps, self.session.decisions)
 
@@ -126,23 +105,36 @@ class OptimizedModule(DropIn):
         methods that choose tokens "partial" and no "cond".
 
         Raises:
-            NotCapturedError: nothing has been captured yet.
+            NotCapturedError: nothing has been captured yet of the model as it is.
             PreconditionError: there is no program of that name.
         """
         return program_of(self._captured(), name)
 
     @property
     def captured(self) -> tuple[Steps, ...]:
-        """What was captured, for each form of call, the newest first; () before the first call."""
-        return tuple(stepper.steps for stepper in self._steppers)
+        """What was captured, for each form of call, the newest first; () before the first call.
+
+        Raises:
+            NotCapturedError: the model has changed since, or is in training mode.
+        """
+        with self._lock:
+            return self._current()
 
     def least_batch(self, steps: Steps) -> int:
         """Return the smallest batch for which one of `captured` is right: 1, or 2 if one sample is a case of its own.
 
         Whether it is may cost a run of the model.
+
+        Raises:
+            NotCapturedError: the model has changed since, or is in training mode.
         """
         with self._lock:
-            return self._steppers.least_batch(steps)
+            self._current()
+            before = structure_of(self.model)
+            least = self._steppers.least_batch(steps)
+            if structure_of(self.model) != before:
+                self._look_at_model()  # what a run of the model sets is no change by its owner
+            return least
 
     def recapture(self) -> None:
         """Drop every captured program; the next call captures again. Requests keep their place and features."""
@@ -153,10 +145,13 @@ class OptimizedModule(DropIn):
     def capture(self, arguments: Mapping[str, Any]) -> None:
         """Capture now, for calls like `model(**arguments)`, instead of at the first call.
 
+        What was captured of the model before it was changed is dropped.
+
         Raises:
             CaptureError: `arguments` are no keyword arguments of the model, or it cannot be captured.
         """
         named = self._binder.example(arguments)
+        self._notice_changes()
         with self._lock:
             call = self._binder.flatten(named)
             _check_device(self.model, call)
@@ -172,20 +167,29 @@ class OptimizedModule(DropIn):
         model = copy.deepcopy(self.model, memo)
         return _restore(model, self._build, self._backend, self.rules, self.check_finite)
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """The model's own state dict."""
-        return self.model.state_dict(*args, **kwargs)
-
-    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Load into the model; takes effect at once."""
-        return self.model.load_state_dict(*args, **kwargs)
-
     def _captured(self) -> Steps:
-        if not self._steppers:
+        found = self.captured
+        if not found:
             raise NotCapturedError(
                 "nothing has been captured yet.\n  Call the module once, or pass example_inputs= to optimize()."
             )
-        return next(iter(self._steppers)).steps
+        return found[0]
+
+    def _current(self) -> tuple[Steps, ...]:
+        """What was captured of the model as it is now; where its weights lie does not matter. The lock is held."""
+        found = tuple(stepper.steps for stepper in self._steppers)
+        if found and self.model.training:
+            raise NotCapturedError(
+                f"{type(self.model).__name__} is in training mode; what was captured is the graph of eval mode.\n"
+                "  Call fast.eval() first."
+            )
+        if found and without_devices(structure_of(self.model)) != without_devices(self._structure):
+            raise NotCapturedError(
+                f"{type(self.model).__name__} has changed since it was captured, and there is no graph of it as it is "
+                "now.\n  Call fast once, or give fast.capture() the arguments of a call; "
+                "export() takes them as example_inputs=."
+            )
+        return found
 
     def _flatten(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Call, dict[str, Any]]:
         arguments = self._binder.arguments(args, kwargs)
@@ -228,15 +232,9 @@ class OptimizedModule(DropIn):
         self._hooks_made = made
 
     def _look_at_model(self) -> None:
-        self._structure: list[object] = structure_of(self.model)
-        self._hooks: list[object] = hooks_of(self.model)
+        self._structure = structure_of(self.model)
+        self._hooks = hooks_of(self.model)
         self._hooks_made = hooks_made()
-
-
-def _add_model_to_keys(_: nn.Module, state_dict: dict[str, Any], prefix: str, *__: object) -> None:
-    """Name the weights below `prefix` as torch finds them; the state dict has the names they have in the model."""
-    for key in [key for key in state_dict if key.startswith(prefix)]:
-        state_dict[f"{prefix}model.{key.removeprefix(prefix)}"] = state_dict.pop(key)
 
 
 def _restore(model: nn.Module, build: Build, backend: Backend, rules: Rules, is_checked: bool) -> OptimizedModule:

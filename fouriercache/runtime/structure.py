@@ -66,6 +66,11 @@ def structure_of(model: nn.Module) -> list[object]:
     return found
 
 
+def without_devices(structure: list[object]) -> list[object]:
+    """Return a structure as it is wherever the weights lie: a pipeline that offloads moves them between runs."""
+    return [part for part in structure if type(part) is not torch.device]
+
+
 def hooks_made() -> int:
     """Return a number that grows with each hook that any module is given: equal numbers, no new hook."""
     return RemovableHandle.next_id

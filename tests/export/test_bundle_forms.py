@@ -135,3 +135,15 @@ def test_a_bundle_in_half_precision_has_both_forms_and_runs_where_the_provider_c
     found = compare_bundle(fast, tmp_path / "bundle", call, num_steps=9)
     assert len(found) == 2
     assert all(each.is_met for each in found)
+
+
+def test_a_model_that_has_changed_is_exported_as_it_is_now(tmp_path):
+    fast = fc.optimize(tiny_dit(layers=1), fc.TaylorSeer(3, 1, site="stack"), num_steps=9)
+    old = denoise(fast, timesteps=TIMESTEPS)
+    fast.norm_out.eps = 1.0
+    with pytest.raises(fc.NotCapturedError, match="has changed since it was captured"):
+        fc.export(fast, tmp_path / "bundle")
+    fc.export(fast, tmp_path / "bundle", example_inputs=CALLS[0])
+    bundled = denoise(fc.load(tmp_path / "bundle", threads=1), timesteps=TIMESTEPS)
+    assert distance(bundled, denoise(fast, timesteps=TIMESTEPS)) < ROUNDING
+    assert distance(bundled, old) > 10 * ROUNDING

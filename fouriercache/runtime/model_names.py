@@ -1,0 +1,118 @@
+"""`ModelNames`: a drop-in module that answers to the names of its model, and hands on what is set by them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from fouriercache.runtime.drop_in import DropIn
+
+_SHARED = (
+    *("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules"),
+    *("_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks"),
+)
+"""Tables of `nn.Module` that are the model's own: weights, children, and hooks that are about them."""
+
+_HOOKS = frozenset(("_hf_hook", "_old_forward", "_diffusers_hook"))
+"""What accelerate and diffusers note in a module whose `forward` they wrap: each of the two may have its own."""
+
+
+class ModelNames(DropIn):
+    """Speaks its model's names: weights, modules and attributes are read, set and deleted in the model itself.
+
+    Its weights and children are the model's, by the same names, so that `named_modules`, `parameters`, `get_submodule`
+    and their like answer as the model does, but for the root, which is this module. Names of its own, those of its
+    class and of what it was made with (`method`, `report`, `reset`, ...), stay its own, as do forward and backward
+    hooks, which run around its own forward; where the model has such a name too, it is `model`'s to tell.
+
+    Attributes:
+        model: the original.
+    """
+
+    model: nn.Module
+
+    def stand_for(self, model: nn.Module) -> None:
+        """Take the names of a model; what is set before is this module's own."""
+        tables = {name: vars(model)[name] for name in _SHARED}
+        # diffusers asks an object for its module and class where it saves a pipeline: both are the model's
+        vars(self).update(tables, __module__=type(model).__module__, model=model)
+
+    def __getattr__(self, name: str) -> Any:
+        if hasattr(type(self), name):  # a property that failed, which is no missing attribute
+            return object.__getattribute__(self, name)  # raises its error again, in its own words
+        if self._is_own(name):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.model, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "model" and name in vars(self):
+            raise AttributeError(
+                "an optimised module stays with its model.\n  Optimise the other one: fc.optimize(model, method)."
+            )
+        if self._is_own(name):
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self.model, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if self._is_own(name):
+            object.__delattr__(self, name)
+        else:
+            delattr(self.model, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*dir(type(self)), *vars(self), *dir(self.model)})
+
+    @property  # type: ignore[misc]  # typeshed has it writable, for assignments that nobody makes here
+    def __class__(self) -> type:
+        return type(self.model)
+
+    def _get_name(self) -> str:
+        return type(self).__name__
+
+    @property
+    def training(self) -> bool:
+        """Whether the model is in training mode."""
+        return self.model.training
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        if "model" in vars(self):  # torch sets it before there is one
+            self.model.training = mode
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the model's mode."""
+        self.model.train(mode)
+        return self
+
+    def apply(self, fn: Callable[[nn.Module], None]) -> Self:
+        """Apply a function to the model and each of its modules."""
+        self.model.apply(fn)
+        return self
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """The model's own state dict."""
+        return self.model.state_dict(*args, **kwargs)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Load into the model; takes effect at once."""
+        return self.model.load_state_dict(*args, **kwargs)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.model._load_from_state_dict(*args, **kwargs)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self.model._apply(fn, recurse)
+        return self
+
+    def _is_own(self, name: str) -> bool:
+        """Whether a name is this module's own, and not its model's.
+
+        New names are the model's, but for private ones, by which others note what they did to this very module.
+        """
+        own = vars(self)
+        if "model" not in own or name in own or hasattr(type(self), name) or name in _HOOKS:
+            return True
+        return name.startswith("_") and (name.startswith("__") or not hasattr(own["model"], name))
