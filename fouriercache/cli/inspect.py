@@ -59,7 +59,7 @@ def inspect(
     ctx: typer.Context,
     model: Spec = "demo",
     method: MethodName = "TaylorSeer",
-    site: SiteName = "branch",
+    site: SiteName = None,
     interval: Interval = None,
     order: Order = None,
     settings: Settings = None,
