@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 
-from fouriercache.errors import PathError
+from fouriercache.errors import CacheFolderError, PathError
 
 
 def path_of(given: str | os.PathLike[str]) -> Path:
@@ -36,3 +37,25 @@ def path_of(given: str | os.PathLike[str]) -> Path:
                 f"a path cannot be followed: {error.strerror}.\n  where: {text}\n  Give another one."
             ) from error
     return path
+
+
+def check_private(path: Path, status: os.stat_result, holds: str, instead: str) -> None:
+    """Refuse a folder of a cache that another user owns or can write to: he would decide what is found there.
+
+    Args:
+        holds: what is found there is taken for. instead: what to do where the folder is another user's.
+
+    Raises CacheFolderError.
+    """
+    if not hasattr(os, "getuid"):  # Windows has access lists instead
+        return
+    if status.st_uid not in (os.getuid(), os.geteuid()):
+        raise CacheFolderError(
+            f"the cache folder {path} belongs to another user (uid {status.st_uid}).\n"
+            f"  What it holds is taken for {holds}: {instead}."
+        )
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise CacheFolderError(
+            f"the cache folder {path} can be written to by others (mode {stat.S_IMODE(status.st_mode):o}).\n"
+            f"  What it holds is taken for {holds}: chmod 700 {path}"
+        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from fouriercache.errors import CacheFolderError
 from fouriercache.fingerprints import bytes_of
+from fouriercache.paths import check_private
 from fouriercache.strict_files import read_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
@@ -48,8 +48,7 @@ class Folder:
                 f"the cache folder {self.path} cannot be written to.\n"
                 "  Pass cache_dir= a folder of yours, or change its permissions."
             )
-        if hasattr(os, "getuid"):  # Windows has access lists instead
-            _check_owner(self.path, status)
+        check_private(self.path, status, "graphs of your models", "pass cache_dir= a folder of yours")
 
     def read(self, key: str) -> tuple[str, dict[str, Tensor]] | None:
         """Return an entry's JSON and tensors; None when there is none, or, with a warning, none that is whole."""
@@ -82,19 +81,6 @@ class Folder:
 
     def _file(self, key: str) -> Path:
         return self.path / f"{key}.safetensors"
-
-
-def _check_owner(path: Path, status: os.stat_result) -> None:
-    if status.st_uid not in (os.getuid(), os.geteuid()):
-        raise CacheFolderError(
-            f"the cache folder {path} belongs to another user (uid {status.st_uid}).\n"
-            "  What it holds is taken for graphs of your models: pass cache_dir= a folder of yours."
-        )
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise CacheFolderError(
-            f"the cache folder {path} can be written to by others (mode {stat.S_IMODE(status.st_mode):o}).\n"
-            f"  What it holds is taken for graphs of your models: chmod 700 {path}"
-        )
 
 
 def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:

@@ -83,7 +83,9 @@ def check_calibrated(step: int, timestep: Timestep, timesteps: Sequence[float]) 
         raise CalibrationError(
             f"The method was calibrated with other timesteps than this trajectory has.\n"
             f"  where: step {step}, timestep {show_timestep(timestep)}, calibrated with {expected}\n"
-            "  Use the scheduler it was calibrated with, or calibrate with this one."
+            "  Use the scheduler it was calibrated with, or calibrate with this one. Flow-matching ones may shift\n"
+            "  timesteps by the image's size (use_dynamic_shifting), so another size has others: calibrate at it,\n"
+            "  or take the steps alone, at any: fc.Tuned(schedule=fc.Table(found.steps))."
         )
 
 

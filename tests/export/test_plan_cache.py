@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fouriercache.errors import CacheFolderError
 from fouriercache.export.tensorrt import (
     Plan,
     PlanCache,
@@ -95,6 +96,41 @@ def test_a_plan_comes_back_as_it_was_kept(tmp_path, cache):
     assert cache.fetch("key", tmp_path / "copy.plan") == plan
     assert (tmp_path / "copy.plan").read_bytes() == b"a plan"
     assert plan_from_dict(plan.as_dict()) == plan
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777])
+def test_a_folder_that_others_can_write_to_is_refused(tmp_path, cache, mode):
+    plan, path = made_up(tmp_path, b"a plan")
+    cache.keep("key", plan, path)
+    assert cache.folder.stat().st_mode & 0o777 == 0o700
+    cache.folder.chmod(mode)
+    with pytest.raises(
+        CacheFolderError, match=r"(?s)can be written to by others \(mode 7.*plans, which are run: chmod 700"
+    ):
+        cache.fetch("key", tmp_path / "copy.plan")
+    with pytest.raises(CacheFolderError, match="can be written to by others"):
+        cache.keep("other", plan, path)
+    assert not (tmp_path / "copy.plan").exists()
+    cache.folder.chmod(0o755)  # others may look
+    assert cache.fetch("key", tmp_path / "copy.plan") == plan
+
+
+def test_a_folder_of_another_user_is_refused(tmp_path, cache, monkeypatch):
+    plan, path = made_up(tmp_path, b"a plan")
+    cache.keep("key", plan, path)
+    for ask in ("getuid", "geteuid"):
+        monkeypatch.setattr(os, ask, lambda: 12345)
+    with pytest.raises(CacheFolderError, match=r"(?s)belongs to another user .*FOURIERCACHE_PLANS"):
+        cache.fetch("key", tmp_path / "copy.plan")
+
+
+@pytest.mark.trt
+def test_no_plan_is_built_where_the_folder_of_plans_is_refused(tmp_path, cache):
+    cache.folder.mkdir(mode=0o777)
+    cache.folder.chmod(0o777)
+    with pytest.raises(CacheFolderError):
+        build_plan(models.mlp(tmp_path / "mlp.onnx"), tmp_path / "mlp.plan", SM89, cache=cache)
+    assert not (tmp_path / "mlp.plan").exists()
 
 
 @pytest.mark.parametrize("name", ["plan", "facts.json"])

@@ -60,6 +60,23 @@ def test_calibrates_a_pipeline_and_leaves_it_as_it_was(build: Callable[[], Any],
         pipe(**call, num_inference_steps=STEPS - 1, output_type="latent", return_dict=False)
 
 
+def test_a_shift_by_size_moves_the_timesteps_and_the_steps_alone_serve_any_size():
+    pipe, once = flux_pipeline(), {**FLUX, "true_cfg_scale": 1.0}
+    found = fc.calibrate(pipe, fc.Tuned(), num_steps=STEPS, steps=(0, 2, 5), call=once, seeds=(0,), progress=False)
+    pipe.set_progress_bar_config(disable=True)
+    model = pipe.transformer
+    pipe.transformer = fc.optimize(model, fc.Tuned(), calibration=found)
+    larger = {**once, "height": 32, "width": 32, "num_inference_steps": STEPS, "output_type": "latent"}
+    with pytest.raises(
+        CalibrationError, match=r"(?s)use_dynamic_shifting.*fc\.Tuned\(schedule=fc\.Table\(found\.steps\)"
+    ):
+        pipe(**larger)
+    pipe.transformer = fc.optimize(model, fc.Tuned(schedule=fc.Table(found.steps)), num_steps=found.num_steps)
+    for call in (larger, {**larger, "height": 8, "width": 8}):
+        assert pipe(**call).images.isfinite().all()
+        assert set(pipe.transformer.session.computed_steps.values()) == {(0, 2, 5)}
+
+
 def test_refuses_what_is_no_pipeline_with_a_transformer():
     with pytest.raises(CalibrationError, match="no diffusers pipeline with a transformer"):
         fc.calibrate(object(), METHOD, num_steps=STEPS, call={})

@@ -1,7 +1,8 @@
 """Plans built earlier, by everything that matters: a build takes minutes, and the next export often needs the same.
 
 One folder for each plan, with the plan and what is known of it; it is made under another name and renamed, so that two
-processes that build the same plan do not meet. A plan is taken only if its hash is still the one it was kept with.
+processes that build the same plan do not meet. A plan is taken only if its hash is still the one it was kept with, and
+from a folder that nobody else can write to: a plan is code, and its hash lies beside it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 from fouriercache.export.tensorrt.onnx_digest import onnx_digest
 from fouriercache.export.tensorrt.plan import Plan, plan_from_dict
-from fouriercache.paths import path_of
+from fouriercache.paths import check_private, path_of
 from fouriercache.strict_files import parse_json
 from fouriercache.tensorrt_library import Library
 
@@ -75,8 +76,10 @@ class PlanCache:
     def fetch(self, key: str, destination: Path) -> Plan | None:
         """Copy the plan of a key to `destination` and say what is known of it; None if there is none that is whole.
 
-        Raises OSError when `destination` cannot be written.
+        Raises CacheFolderError when another user owns the folder or can write to it, OSError when `destination` cannot
+        be written.
         """
+        self._check_private()
         entry = self._entry(self.folder / key)
         if entry is None:
             shutil.rmtree(self.folder / key, ignore_errors=True)  # folders come whole, so this one was damaged
@@ -100,9 +103,11 @@ class PlanCache:
     def keep(self, key: str, plan: Plan, path: Path) -> None:
         """Keep a copy of the plan at `path`. A plan of this key that is there already stays.
 
-        Raises OSError when it cannot be written; nothing half-written stays.
+        Raises CacheFolderError when another user owns the folder or can write to it, OSError when the plan cannot be
+        written; nothing half-written stays.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._check_private()
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".new.") as folder:
             fresh = Path(folder) / "entry"
             fresh.mkdir()
@@ -125,6 +130,13 @@ class PlanCache:
     def clear(self) -> None:
         """Drop every plan."""
         self._drop_beyond(0)
+
+    def _check_private(self) -> None:
+        try:
+            status = self.folder.stat()
+        except OSError:
+            return  # not there, or nothing that can be read: then nothing is found in it
+        check_private(self.folder, status, "plans, which are run", "name a folder of yours in FOURIERCACHE_PLANS")
 
     def _drop_beyond(self, limit: int, but: str = "") -> None:
         held = 0
