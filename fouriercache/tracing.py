@@ -20,6 +20,7 @@ from torch.utils._pytree import TreeSpec
 
 from fouriercache.calls import describe
 from fouriercache.errors import CaptureError
+from fouriercache.gates import TRACING, gate_of
 from fouriercache.in_place import mutates, replace_writes
 from fouriercache.questions import Answer, Answering, Recording
 
@@ -56,7 +57,8 @@ def trace_call(
     """
     answering = Answering(model, recording) if recording is not None and recording.answers else None
     traced = model if answering is None else answering.module
-    with torch.no_grad(), _attributes_kept(model):
+    # which puts fake tensors in the place of the model's weights
+    with gate_of(model).alone(), TRACING, torch.no_grad(), _attributes_kept(model):
         # A trace that fails leaves marks on the tensors it saw as dynamic, which the next trace would believe.
         fresh = pytree.tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, dict(arguments))
         with warnings.catch_warnings():

@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from fouriercache.errors import CaptureError
+from fouriercache.gates import gate_of
 from fouriercache.program import Program
 
 _ADVICE = (
@@ -25,7 +26,7 @@ def run_model(model: nn.Module, arguments: Mapping[str, Any]) -> list[Any]:
         Exception: whatever the model raises on these inputs, with a note that it was the model.
     """
     try:
-        with torch.no_grad():
+        with gate_of(model), torch.no_grad():
             return pytree.tree_leaves(model(**arguments))
     except Exception as error:
         error.add_note(f"raised by {type(model).__name__} itself on these inputs, not by its capture")

@@ -176,7 +176,7 @@ def test_half_precision_is_transformed_and_summed_in_float32(dtype: torch.dtype,
     # Each feature is rounded once more when it is kept, and enters with a weight of at most 3; eight steps.
     bound = INT8 if codec == fc.Quantized() else 0.0
     assert distance(denoise(fast, x=x), want) < bound + 8 * 5 * torch.finfo(dtype).eps
-    assert fast.session._passes
+    assert fast.session._trajectory.passes
 
 
 def test_a_dtype_that_is_no_smaller_is_refused_in_the_report():

@@ -117,7 +117,7 @@ def test_held_bytes_count_what_was_computed_ahead_beside_the_features(fast):
         copies = x.nbytes + 2 * classes.nbytes
         hoisted = sum(
             tensor.untyped_storage().nbytes()
-            for state in session._passes.values()
+            for state in session._trajectory.passes.values()
             for kept in state.hoisted.values()
             for tensor in kept.tensors()
         )

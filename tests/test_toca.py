@@ -58,7 +58,7 @@ def test_computes_the_published_blocks_and_tokens_at_every_step(published, is_fe
         for step, index in enumerate(cached["i"]):
             x = golden.arrays["cached.x"][step] if is_fed else x
             x = x - golden.call(session, x, step)[:, :4] / len(cached["i"])
-            (state,) = session._passes.values()
+            (state,) = session._trajectory.passes.values()
             ages = [state.states[f"age_{2 * layer + 1}"] for layer in range(depth)]
             assert ["ToCa" if age.any() else "full" for age in ages] == cached["layer_types"][step], f"step {step}"
             for layer, age in enumerate(ages):
@@ -238,7 +238,7 @@ def test_rows_of_a_batch_choose_their_own_tokens(fast):
         assert distance([step[row : row + 1] for step in together], found) < ROUNDING
     session = fast.new_session()
     denoise(session, timesteps=TIMESTEPS[:3])
-    (state,) = session._passes.values()
+    (state,) = session._trajectory.passes.values()
     assert not torch.equal(*state.states["age_1"])
 
 

@@ -266,7 +266,8 @@ def test_gradients_flow_through_a_step_and_stop_at_what_is_kept(fast, is_prepare
         assert distance(found[:1], found[1:]) < ROUNDING
         for kept in wanted.kept.values():
             kept[:] = [(step, feature.detach()) for step, feature in kept]
-    held = [tensor for state in session._passes.values() for values in state.ring.values() for tensor in values]
+    states = session._trajectory.passes.values()
+    held = [tensor for state in states for values in state.ring.values() for tensor in values]
     assert held
     assert not any(tensor.requires_grad for tensor in held)
 

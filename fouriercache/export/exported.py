@@ -11,6 +11,7 @@ from torch import Tensor, fx
 from torch.export import Dim
 
 from fouriercache.errors import LoweringError
+from fouriercache.gates import TRACING
 from fouriercache.program import Program, sizes_of, tensor_of
 
 
@@ -33,7 +34,7 @@ def export_program(program: Program) -> torch.export.ExportedProgram:
         for node in program.placeholders
     )
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with TRACING, torch.no_grad(), warnings.catch_warnings():
             # FX says of a module made by hand that its weights are no attributes of a user's class; they are ours.
             warnings.filterwarnings("ignore", message=".*does not reference an nn.Module.*")
             exported = torch.export.export(program.module(), examples, dynamic_shapes=dynamic, strict=False)

@@ -18,6 +18,7 @@ from fouriercache.export.onnx_forms import add_in_rows, move_once, read_numbers
 from fouriercache.export.onnx_images import cut_images, put_images_together
 from fouriercache.export.onnx_patches import multiply_patches
 from fouriercache.extras import import_extra
+from fouriercache.gates import TRACING
 from fouriercache.program import Program, sizes_of, tensor_of
 from fouriercache.tracing import first_line
 
@@ -42,7 +43,7 @@ def translate(program: Program) -> ir.Model:
     import_extra("onnxscript")
     exported = export_program(write_in_known_calls(program))
     trace_no_more_than_needed(exported)
-    with _quiet():
+    with TRACING, _quiet():
         try:
             found: Any = torch.onnx.export(
                 exported, dynamo=True, opset_version=_OPSET, optimize=False, verbose=False, external_data=False

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx
 
 from fouriercache.errors import PassError
+from fouriercache.gates import one_at_a_time
 from fouriercache.passes.fakes import fake_result
 from fouriercache.program import NoMatch, Program, value_of
 
@@ -39,6 +40,7 @@ class Pass(ABC):
         """Record why the pass left something alone."""
         program.refuse(type(self).__name__, reason)
 
+    @one_at_a_time
     def apply(self, program: Program, *, check: bool = False) -> int:
         """Run the pass on `program`.
 

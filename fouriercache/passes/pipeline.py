@@ -11,6 +11,7 @@ from torch import fx
 from fouriercache.capture import Capture
 from fouriercache.codecs import Storage
 from fouriercache.errors import MethodError, PreconditionError, UnsupportedModelError
+from fouriercache.gates import one_at_a_time
 from fouriercache.indicators import Indicator
 from fouriercache.methods import Method
 from fouriercache.passes.ahead import look_ahead
@@ -97,6 +98,7 @@ def _mode_pipeline(mode: Mode, refreshed: tuple[int, ...] = ()) -> Pipeline:
     )
 
 
+@one_at_a_time
 def build_steps(capture: Capture, method: Method, grid: TokenGrid | None = None, *, check: bool = False) -> Steps:
     """Rewrite a captured program for a method.
 

@@ -62,8 +62,7 @@ class BundledModule(DropIn):
         self.training = False
         self.stand_in = nn.Parameter(torch.empty(0, dtype=self.dtype, device=device), requires_grad=False)
         self._end_profiles, self._again = end_profiles, again
-        self._steppers, self._texts = tuple(steppers), dict(texts)
-        self._known: dict[Hashable, Stepper] = {}
+        self._graphs, self._texts = _Graphs(tuple(steppers), manifest), dict(texts)
         self._binder = Binder(self, signature_of(manifest.parameters))
         self.rules()  # a schedule that cannot work is refused here, not in the first call
 
@@ -83,9 +82,8 @@ class BundledModule(DropIn):
         return Request(
             self.rules(),
             self,
-            self._find_stepper,
+            self._serve,
             self._flatten,
-            lambda: None,
             check_finite=self.manifest.trajectory.check_finite,
         )
 
@@ -180,7 +178,7 @@ class BundledModule(DropIn):
 
     def __copy__(self) -> BundledModule:
         return BundledModule(
-            self.folder, self.manifest, self._steppers, self.device, self._texts, self._end_profiles, self._again
+            self.folder, self.manifest, self._graphs.steppers, self.device, self._texts, self._end_profiles, self._again
         )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> BundledModule:
@@ -193,24 +191,8 @@ class BundledModule(DropIn):
         arguments = self._binder.arguments(args, kwargs)
         return self._binder.flatten(arguments), arguments
 
-    def _find_stepper(self, call: Call, arguments: Mapping[str, Any], begins: bool) -> Stepper:  # noqa: ARG002
-        form = call.key, call.form
-        if form in self._known:  # looking for it takes longer than a small graph
-            return self._known[form]
-        found = [(sizes, stepper) for stepper in self._steppers if (sizes := stepper.dynamic_sizes(call)) is not None]
-        if found:  # one for this very batch was captured as that for any batch was wrong for it
-            stepper = min(found, key=lambda pair: len(pair[0]))[1]
-            if len(self._known) < _MOST_KNOWN:
-                self._known[form] = stepper
-            return stepper
-        forms = "\n    ".join(
-            "\n      ".join([str(form.call), *form.call.other_constants(call)]) for form in self.manifest.forms
-        )
-        raise BundleError(
-            f"the bundle has no graphs for calls of this form: {describe(call.tensors, call.paths)}\n"
-            f"  There are graphs for:\n    {forms}\n"
-            "  Export with example_inputs= of this form."
-        )
+    def _serve(self, call: Call, arguments: Mapping[str, Any]) -> tuple[Stepper, _Graphs]:  # noqa: ARG002
+        return self._graphs.find(call), self._graphs
 
 
 def _load_again(again: Callable[[], BundledModule], text: str) -> BundledModule:
@@ -222,6 +204,41 @@ def _load_again(again: Callable[[], BundledModule], text: str) -> BundledModule:
             "  Load it with fc.load, or bring the older one back."
         )
     return found
+
+
+class _Graphs:
+    """What serves calls: the graphs of a bundle, which never change."""
+
+    def __init__(self, steppers: tuple[Stepper, ...], manifest: Manifest) -> None:
+        self.steppers, self._manifest = steppers, manifest
+        self._known: dict[Hashable, Stepper] = {}
+
+    def check(self) -> None:
+        """Do nothing."""
+
+    def find(self, call: Call) -> Stepper:
+        """Return what runs the call.
+
+        Raises:
+            BundleError: the bundle has no graphs for calls of this form.
+        """
+        form = call.key, call.form
+        if form in self._known:  # looking for it takes longer than a small graph
+            return self._known[form]
+        found = [(sizes, stepper) for stepper in self.steppers if (sizes := stepper.dynamic_sizes(call)) is not None]
+        if found:  # one for this very batch was captured as that for any batch was wrong for it
+            stepper = min(found, key=lambda pair: len(pair[0]))[1]
+            if len(self._known) < _MOST_KNOWN:
+                self._known[form] = stepper
+            return stepper
+        forms = "\n    ".join(
+            "\n      ".join([str(form.call), *form.call.other_constants(call)]) for form in self._manifest.forms
+        )
+        raise BundleError(
+            f"the bundle has no graphs for calls of this form: {describe(call.tensors, call.paths)}\n"
+            f"  There are graphs for:\n    {forms}\n"
+            "  Export with example_inputs= of this form."
+        )
 
 
 class _Config(dict[str, Any]):

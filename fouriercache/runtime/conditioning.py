@@ -106,7 +106,7 @@ class Hoisted:
 
     `context` holds the context part's results; `batch` the timed part's by timestep, as one batch gave them; `single`
     those that steps computed alone, the newest last, at most MOST_SINGLE. `sums` has what was made of kept features
-    for steps to come, by step and timestep, and `made_of` says by what and of which. Everything is dropped when the
+    for steps to come, by step and timestep, and `made_of` says of what. Everything is dropped when the
     conditioning or a weight changes, and when a trajectory begins.
     """
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from fouriercache.calls import Call
 from fouriercache.errors import PreconditionError
+from fouriercache.gates import gate_of
 from fouriercache.methods import Method
 from fouriercache.program import NoMatch, Program, tensor_of
 from fouriercache.runtime.backend import Backend, LiveProgram, backend_from_name
@@ -22,10 +23,14 @@ logger = logging.getLogger(__name__)
 
 
 class LiveStepper(Stepper):
-    """Runs the programs of `steps` with the live weights of `model`."""
+    """Runs the programs of `steps` with the live weights of `model`.
+
+    Attributes:
+        used: when it was last found for a call, by a number that grows.
+    """
 
     def __init__(self, steps: Steps, model: nn.Module, method: Method, backend: Backend) -> None:
-        self.steps = steps
+        self.steps, self.used = steps, 0
         canonical = steps.canonical
 
         def build(key: ModeKey) -> Parts:
@@ -57,13 +62,20 @@ class LiveStepper(Stepper):
             sizes=steps.capture.dynamic_sizes,
             rebuild=steps.capture.rebuild,
             questions=steps.capture.questions,
+            gate=gate_of(model),
         )
         super().__init__(form, method)
 
     def agrees(self, model: nn.Module, arguments: Mapping[str, Any], call: Call) -> bool:
         """Compare the captured program, with the model's live weights, with the model; see `Capture.agrees`."""
-        captured = self.steps.capture
-        return captured.agrees(model, arguments, call, LiveProgram(captured.program, model, backend_from_name("eager")))
+        captured, gate = self.steps.capture, gate_of(model)
+        program = LiveProgram(captured.program, model, backend_from_name("eager"))
+
+        def run(values: Sequence[Tensor]) -> tuple[Tensor, ...]:
+            with gate:
+                return program(values)
+
+        return captured.agrees(model, arguments, call, run)
 
 
 def _parts(programs: StepPrograms, model: nn.Module, backend: Backend) -> Parts:

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
+from fouriercache.gates import gate_of
 from fouriercache.runtime.drop_in import DropIn
 
 _SHARED = (
@@ -94,17 +95,20 @@ class ModelNames(DropIn):
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """The model's own state dict."""
-        return self.model.state_dict(*args, **kwargs)
+        with gate_of(self.model):  # or it could be that of a capture, with fake weights
+            return self.model.state_dict(*args, **kwargs)
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Load into the model; takes effect at once."""
-        return self.model.load_state_dict(*args, **kwargs)
+        """Load into the model; takes effect at once, and between the steps of other threads."""
+        with gate_of(self.model).alone():
+            return self.model.load_state_dict(*args, **kwargs)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self.model._load_from_state_dict(*args, **kwargs)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        self.model._apply(fn, recurse)
+        with gate_of(self.model).alone():
+            self.model._apply(fn, recurse)
         return self
 
     def _is_own(self, name: str) -> bool:

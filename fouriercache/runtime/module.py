@@ -11,18 +11,17 @@ import torch
 from torch import nn
 
 from fouriercache.calls import Binder, Call, describe
-from fouriercache.errors import CaptureError, NotCapturedError, TrajectoryError
-from fouriercache.live_weights import changed_structure
+from fouriercache.errors import NotCapturedError, TrajectoryError
 from fouriercache.preconditions import check_not_offloaded
 from fouriercache.program import NoMatch, Program
 from fouriercache.runtime.backend import Backend
+from fouriercache.runtime.generation import Generation, check_eval
 from fouriercache.runtime.live import LiveStepper, program_of
 from fouriercache.runtime.model_names import ModelNames
 from fouriercache.runtime.report import Report, report_of
 from fouriercache.runtime.request import Request
 from fouriercache.runtime.rules import Rules
 from fouriercache.runtime.steppers import Steppers
-from fouriercache.runtime.structure import hooks_made, hooks_of, structure_of, without_devices
 from fouriercache.runtime.untraced import check_untraced, untraced
 from fouriercache.steps import Steps
 
@@ -54,11 +53,8 @@ class OptimizedModule(ModelNames):
         self._backend = backend
         self.check_finite = check_finite
         self._binder = Binder(model)
-        self._steppers = Steppers(model, self._make_stepper)
+        self._generation = Generation(model, self._make_stepper)
         self._lock = threading.Lock()
-        self._structure: list[object] = structure_of(model)
-        self._hooks: list[object] = hooks_of(model)
-        self._hooks_made = hooks_made()
         self.stand_for(model)
         rules()  # a schedule that cannot work is refused here, not in the first call
 
@@ -82,9 +78,8 @@ class OptimizedModule(ModelNames):
         return Request(
             self.rules(),
             self.model,
-            self._find_stepper,
+            self._serve,
             self._flatten,
-            self._check_hooks,
             check_finite=self.check_finite,
         )
 
@@ -130,17 +125,20 @@ class OptimizedModule(ModelNames):
         """
         with self._lock:
             self._current()
-            before = structure_of(self.model)
+            was_changed = self._generation.has_changed()
             least = self._steppers.least_batch(steps)
-            if structure_of(self.model) != before:
-                self._look_at_model()  # what a run of the model sets is no change by its owner
+            if not was_changed:
+                self._generation.look()  # what a run of the model sets is no change by its owner
             return least
 
     def recapture(self) -> None:
-        """Drop every captured program; the next call captures again. Requests keep their place and features."""
+        """Drop every captured program; the next call captures again. Requests keep their place and features.
+
+        A trajectory that goes on with what the model was before a change keeps the programs it was begun with.
+        """
         with self._lock:
-            self._steppers.clear()
-            self._look_at_model()
+            self._generation.steppers.clear()
+            self._generation.look()
 
     def capture(self, arguments: Mapping[str, Any]) -> None:
         """Capture now, for calls like `model(**arguments)`, instead of at the first call.
@@ -151,12 +149,13 @@ class OptimizedModule(ModelNames):
             CaptureError: `arguments` are no keyword arguments of the model, or it cannot be captured.
         """
         named = self._binder.example(arguments)
-        self._notice_changes()
+        check_eval(self.model)
         with self._lock:
             call = self._binder.flatten(named)
             _check_device(self.model, call)
-            self._steppers.capture(call, named)
-            self._look_at_model()
+            generation = self._renewed()
+            generation.steppers.capture(call, named)
+            generation.look()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy the model and how it was optimised; captured programs and requests' states stay with this."""
@@ -183,7 +182,7 @@ class OptimizedModule(ModelNames):
                 f"{type(self.model).__name__} is in training mode; what was captured is the graph of eval mode.\n"
                 "  Call fast.eval() first."
             )
-        if found and without_devices(structure_of(self.model)) != without_devices(self._structure):
+        if found and self._generation.has_changed(but_for_devices=True):
             raise NotCapturedError(
                 f"{type(self.model).__name__} has changed since it was captured, and there is no graph of it as it is "
                 "now.\n  Call fast once, or give fast.capture() the arguments of a call; "
@@ -195,46 +194,31 @@ class OptimizedModule(ModelNames):
         arguments = self._binder.arguments(args, kwargs)
         return self._binder.flatten(arguments), arguments
 
-    def _find_stepper(self, call: Call, arguments: Mapping[str, Any], begins: bool) -> LiveStepper:
-        """Return what runs the call; capture when nothing does. `begins`: also look whether the model has changed."""
-        if begins or self.model.training:
-            self._notice_changes()
-        found = self._steppers.find(call)
-        if found is not None:
-            return found
-        if not begins:
-            self._notice_changes()  # what is captured now must not be taken for old at the next look
+    @property
+    def _steppers(self) -> Steppers:
+        return self._generation.steppers
+
+    def _serve(self, call: Call, arguments: Mapping[str, Any]) -> tuple[LiveStepper, Generation]:
+        """Return what runs the call on the model as it is now; capture when nothing does."""
+        check_eval(self.model)
+        generation = self._generation
+        if not generation.has_changed() and (found := generation.find(call)) is not None:
+            return found, generation
         with self._lock:
             _check_device(self.model, call)
-            stepper = self._steppers.serve(call, arguments)
-            self._look_at_model()  # that ran the model's own code: what it sets is no change by its owner
-            return stepper
+            generation = self._renewed()  # another thread may have been faster
+            stepper = generation.steppers.serve(call, arguments)
+            generation.look()  # that ran the model's own code: what it sets is no change by its owner
+            return stepper, generation
+
+    def _renewed(self) -> Generation:
+        """Return the generation of the model as it is now; the lock is held."""
+        if self._generation.has_changed():
+            self._generation = Generation(self.model, self._make_stepper)
+        return self._generation
 
     def _make_stepper(self, arguments: Mapping[str, Any], fixed: NoMatch | None) -> LiveStepper:
         return LiveStepper(self._build(self.model, arguments, fixed), self.model, self.method, self._backend)
-
-    def _notice_changes(self) -> None:
-        if self.model.training:
-            raise CaptureError(
-                f"{type(self.model).__name__} is in training mode; the captured graph is that of eval mode.\n"
-                "  Call fast.eval() first."
-            )
-        if structure_of(self.model) != self._structure:
-            self.recapture()
-
-    def _check_hooks(self) -> None:
-        """Raise CaptureError when a hook was set since the last look: the graph in use does not run it."""
-        made = hooks_made()
-        if made == self._hooks_made:
-            return
-        if hooks_of(self.model) != self._hooks:
-            raise changed_structure("a forward hook")
-        self._hooks_made = made
-
-    def _look_at_model(self) -> None:
-        self._structure = structure_of(self.model)
-        self._hooks = hooks_of(self.model)
-        self._hooks_made = hooks_made()
 
 
 def _restore(model: nn.Module, build: Build, backend: Backend, rules: Rules, is_checked: bool) -> OptimizedModule:

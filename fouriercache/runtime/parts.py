@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -103,6 +104,7 @@ class StepForm:
             model returns.
         questions: what the model asked of its inputs; None if it asked nothing.
         has_gradients: whether results have gradients; where they have none, nothing is run again for their sake.
+        gate: held while a step runs, so that nobody swaps the weights meanwhile.
     """
 
     inputs: tuple[Input, ...]
@@ -116,3 +118,4 @@ class StepForm:
     rebuild: Callable[[Sequence[Tensor]], Any]
     questions: Questions | None = None
     has_gradients: bool = True
+    gate: AbstractContextManager[None] = field(default_factory=nullcontext)

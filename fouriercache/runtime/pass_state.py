@@ -17,9 +17,9 @@ class PassState:
 
     `ring` has what is kept of each site, by column, newest first. A step that computes the site puts one in front and
     drops those that nothing reads at their age; no tensor is copied. `states` has what else graphs hand on, by name (an
-    adaptive schedule's indicator). `hoisted` is kept for each step mode, and for the probe. `is_restless`: other
-    conditioning came after something had been made for cached steps to come; unless they are prepared, nothing is any
-    more, and sums are not in any case.
+    adaptive schedule's indicator). `hoisted` is kept for each step mode, and for the probe; `made_by` marks the stepper
+    that made it. `is_restless`: other conditioning came after something had been made for cached steps to come;
+    unless they are prepared, nothing is any more, and sums are not in any case.
     """
 
     ring: dict[str, list[Tensor]] = field(default_factory=dict)
@@ -29,6 +29,7 @@ class PassState:
     sample: Remembered | None = None
     questions: Questions | None = None
     is_restless: bool = False
+    made_by: object = None
 
     def drop_hoisted(self) -> None:
         """Forget what was made of the conditioning."""

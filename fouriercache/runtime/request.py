@@ -9,20 +9,21 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fouriercache.calls import Call, detached
+from fouriercache.calls import Call
 from fouriercache.errors import TrajectoryError
 from fouriercache.runtime.call import StepCall, read_timesteps
 from fouriercache.runtime.check_finite import FiniteCheck
 from fouriercache.runtime.clock import PassKey
-from fouriercache.runtime.conditioning import Hoisted, Remembered, bytes_of
+from fouriercache.runtime.conditioning import Hoisted, bytes_of
 from fouriercache.runtime.endings import check_left, steps_left
 from fouriercache.runtime.far import Stamps
 from fouriercache.runtime.pass_state import PassState
 from fouriercache.runtime.probe import Look
-from fouriercache.runtime.prompt import check_answers, check_prompt
-from fouriercache.runtime.session import Plan, Position, Session
-from fouriercache.runtime.stepper import Outcome, Stepper
-from fouriercache.runtime.untraced import untraced
+from fouriercache.runtime.prompt import check_answers
+from fouriercache.runtime.session import Position, Session
+from fouriercache.runtime.stepper import InputNames
+from fouriercache.runtime.trajectory import Serve, Trajectory, forget_other_conditioning
+from fouriercache.runtime.untraced import check_untraced, untraced
 from fouriercache.schedules import Decision
 
 
@@ -37,25 +38,19 @@ class Request:
     """
 
     def __init__(self, session: Session, model: nn.Module,
-                 find_stepper: Callable[[Call, Mapping[str, Any], bool], Stepper],
-                 flatten: Callable[[Sequence[Any], Mapping[str, Any]], tuple[Call, dict[str, Any]]],
-                 check_hooks: Callable[[], None], *, check_finite: bool) -> None:  # fmt: skip
+                 serve: Serve, flatten: Callable[[Sequence[Any], Mapping[str, Any]], tuple[Call, dict[str, Any]]],
+                 *, check_finite: bool) -> None:  # fmt: skip
         self._session = session
         self._model = model
         vars(self)["__module__"] = type(model).__module__  # diffusers asks for it where it saves a pipeline
-        self._find_stepper = find_stepper
+        self._serve = serve
         self._flatten = flatten
-        self._check_hooks = check_hooks
         self._finite = FiniteCheck(check_finite)
         self._stamps = Stamps()
-        self._passes: dict[PassKey, PassState] = {}
+        self._trajectory = Trajectory()
         self._context: str | None = None
         self._left: int | None = None
-        self._sample: Remembered | None = None
-        self._conditioning: Remembered | None = None
         self._prepared: tuple[float, ...] = ()
-        self._position: Position | None = None
-        self._last: tuple[tuple[str, ...], object, Stepper] | None = None
         self._running = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
@@ -81,8 +76,9 @@ class Request:
         Raises:
             TrajectoryError: the call does not fit the trajectory, or a result is not finite: its own, on a GPU maybe
                 that of an earlier step.
-            CaptureError: the call needs a new capture and the model cannot be captured.
+            CaptureError: the call needs a new capture and the model cannot be captured; or it is traced.
         """
+        check_untraced("a session", "It runs in the loop around what is exported; see fouriercache.export.")
         if not self._running.acquire(blocking=False):
             raise TrajectoryError(
                 "this session is in the middle of another call, from another thread.\n"
@@ -97,14 +93,22 @@ class Request:
         self._check_answers(wait=False)
         call, arguments = self._flatten(args, kwargs)
         self._check_form(call)
-        stepper = self._find_stepper(call, arguments, not self._passes)
-        named = stepper.named(call)
-        asked, sample, conditioning = self._asked(stepper, call)
+        trajectory = self._trajectory
+        kept = trajectory.find(call)
+        stepper, source = kept or self._serve(call, arguments)
+        named = stepper.names.named(call)
+        asked, sample, conditioning = self._asked(stepper.names, call)
         stamp, looks = asked.timestep, list[Look]()
 
+        def look(state: PassState, *, is_compared: bool) -> None:
+            forget_other_conditioning(state, stepper.names, conditioning, is_prepared=bool(self._prepared))
+            if stepper.probe is not None:
+                hoisted = state.hoisted.setdefault("probe", Hoisted())
+                looks.append(stepper.look(named, hoisted, stamp, self._prepared, state.states, is_compared=is_compared))
+
         def measure(key: PassKey) -> float:
-            self._forget_other_conditioning(stepper, self._passes[key], conditioning)
-            looks.append(self._look(stepper, named, stamp, self._passes[key], is_compared=True))
+            trajectory.check(source)
+            look(trajectory.state(key, stepper), is_compared=True)
             assert looks[0].distance is not None
             return looks[0].distance
 
@@ -112,88 +116,48 @@ class Request:
         if plan.position.is_new_trajectory:
             self._check_answers(wait=True)
             check_left(self._left, self.num_steps)
-        if plan.drop_history:  # a weight changed through `.data` leaves no trace that could be checked in each call
-            stepper = self._find_stepper(call, arguments, True)
-        else:
-            self._check_hooks()
-        state = PassState() if plan.drop_history else self._passes.get(plan.position.pass_key, PassState())
+            if kept is not None:  # the model may be another since, or a weight changed through `.data`
+                stepper, source = self._serve(call, arguments)
+                named = stepper.names.named(call)
+                asked, sample, conditioning = self._asked(stepper.names, call)
+            trajectory = Trajectory(source)
+        trajectory.check(source)
+        state = trajectory.state(plan.position.pass_key, stepper)
         check_answers(state.questions, stepper.questions)
         if not looks:
-            self._forget_other_conditioning(stepper, state, conditioning)
-            if stepper.probe is not None:
-                looks.append(self._look(stepper, named, stamp, state, is_compared=False))
+            look(state, is_compared=False)
         outcome = stepper.run(plan, named, state, stamp, self._session)
         self._finite.look(outcome.results, sample[0], plan)
         self._check_answers(wait=plan.position.step + 1 == self.num_steps)
         products = stepper.products(outcome.values, state.ring) if plan.mode == "compute" else ()
         self._session.commit(plan, products)
-        self._position = plan.position
-        self._commit(plan, state, outcome, stepper)
-        state.states.update({name: value for look in looks for name, value in look.states.items()})
-        self._sample, self._conditioning = Remembered.of(sample), state.conditioning
-        state.sample = self._sample
-        self._last = call.paths, asked.signature, stepper
+        trajectory.commit(plan, state, outcome, stepper, sample)
+        state.states.update({name: value for found in looks for name, value in found.states.items()})
+        trajectory.last = call.paths, asked.signature, stepper.names
+        self._trajectory = trajectory
         return stepper.rebuild(outcome.results)
 
     def _check_form(self, call: Call) -> None:
         """Refuse what the running trajectory cannot take before it is captured; the timestep stands where it stood."""
-        if self._last is not None and self._last[0] == call.paths and self._last[1] != call.form:
-            self._session.begin(self._asked(self._last[2], call)[0])
+        last = self._trajectory.last
+        if last is not None and last[0] == call.paths and last[1] != call.form:
+            self._session.begin(self._asked(last[2], call)[0])
 
-    def _asked(self, stepper: Stepper, call: Call) -> tuple[StepCall, tuple[Tensor, ...], tuple[Tensor, ...]]:
+    def _asked(self, names: InputNames, call: Call) -> tuple[StepCall, tuple[Tensor, ...], tuple[Tensor, ...]]:
         """What the session must know of a call; its samples, its conditioning."""
-        named = stepper.named(call)
-        stamp, sample = named[stepper.stamp_name], tuple(named[name] for name in stepper.sample_names)
-        conditioning = tuple(named[name] for name in stepper.conditioning_names)
+        named, trajectory = names.named(call), self._trajectory
+        stamp, sample = named[names.stamp], tuple(named[name] for name in names.sample)
+        conditioning = tuple(named[name] for name in names.conditioning)
         asked = StepCall(
             timestep=self._stamps.read(stamp),
             context=self._context,
             signature=call.form,
-            same_sample=lambda: self._sample is not None and self._sample.equals(sample),
-            same_conditioning=lambda: self._conditioning is not None and self._conditioning.equals(conditioning),
-            continues=lambda: self._may_continue(sample),
+            same_sample=lambda: trajectory.is_last_sample(sample),
+            same_conditioning=lambda: trajectory.is_last_conditioning(conditioning),
+            continues=lambda: trajectory.may_continue(0 if self._context is None else self._context, sample),
             listed=lambda: self._stamps.coming(stamp),
         )
         return asked, sample, conditioning
-
-    def _may_continue(self, sample: tuple[Tensor, ...]) -> bool:
-        state = self._passes.get(0 if self._context is None else self._context)
-        return state is None or state.sample is None or state.sample.may_become(sample)
-
-    def _commit(self, plan: Plan, state: PassState, outcome: Outcome, stepper: Stepper) -> None:
-        if plan.drop_history:
-            self._passes.clear()
-        self._passes[plan.position.pass_key] = state
-        state.questions = stepper.questions
-        for name, value in outcome.values.items():
-            if name not in stepper.unread:
-                kept = state.ring.setdefault(name, [])
-                kept.insert(0, *detached((value,)))
-                del kept[stepper.depths[name] :]
-        state.states.update((name, value.detach()) for name, value in outcome.states.items())
-
-    def _look(
-        self,
-        stepper: Stepper,
-        named: Mapping[str, Tensor],
-        stamp: tuple[float, ...],
-        state: PassState,
-        *,
-        is_compared: bool,
-    ) -> Look:
-        """Look at the indicator; nothing is kept but what depends on timestep and conditioning alone."""
-        assert stepper.probe is not None
-        kept = state.hoisted.setdefault("probe", Hoisted())
-        return stepper.probe.look(named, kept, stamp, lambda: self._prepared, state.states, is_compared=is_compared)
-
-    def _forget_other_conditioning(self, stepper: Stepper, state: PassState, conditioning: tuple[Tensor, ...]) -> None:
-        if state.conditioning is not None and not self._prepared:
-            check_prompt(stepper.conditioning_names, state.conditioning, conditioning)
-        if state.conditioning is None or not state.conditioning.equals(conditioning):
-            state.drop_hoisted()
-        elif state.conditioning.stands_for(conditioning):
-            return
-        state.conditioning = Remembered.of(conditioning)
 
     def prepare(self, timesteps: Sequence[float] | Tensor) -> None:
         """Fix the timesteps of the trajectories to come.
@@ -219,7 +183,6 @@ class Request:
         """Forget the trajectory, its features and prepared timesteps; the next call begins a new one."""
         self._session.reset()
         self._forget()
-        self._sample = self._conditioning = self._position = self._last = None
         self._prepared, self._stamps = (), Stamps()
 
     def _check_answers(self, *, wait: bool) -> None:
@@ -232,7 +195,7 @@ class Request:
             raise error
 
     def _forget(self) -> None:
-        self._passes.clear()
+        self._trajectory = Trajectory()
         self._finite.clear()
 
     @contextmanager
@@ -258,12 +221,14 @@ class Request:
     @property
     def position(self) -> Position | None:
         """Where the last call stood: step, pass, and whether it began a trajectory; None before the first call."""
-        return self._position
+        return self._trajectory.position
 
     @property
     def features(self) -> dict[PassKey, dict[str, Tensor]]:
         """The newest kept value of each site, by its name, for each pass."""
-        return {key: {name: kept[0] for name, kept in state.ring.items()} for key, state in self._passes.items()}
+        return {
+            key: {name: kept[0] for name, kept in state.ring.items()} for key, state in self._trajectory.passes.items()
+        }
 
     @property
     def num_steps(self) -> int | None:
@@ -283,18 +248,13 @@ class Request:
     @property
     def cache_bytes(self) -> int:
         """Bytes of features held now: what other caches mean by their size."""
-        return bytes_of(tensor for state in self._passes.values() for tensor in state.features())
+        return bytes_of(tensor for state in self._trajectory.passes.values() for tensor in state.features())
 
     @property
     def held_bytes(self) -> int:
         """Bytes of everything held now: features, hoisted values, and copies made to notice a change."""
-        states = self._passes.values()
+        states = self._trajectory.passes.values()
         held = [tensor for state in states for tensor in state.features()]
         held += [tensor for state in states for hoisted in state.hoisted.values() for tensor in hoisted.tensors()]
-        remembered = [
-            self._sample,
-            self._conditioning,
-            *(kept for state in states for kept in (state.sample, state.conditioning)),
-        ]
-        held += [tensor for found in remembered if found is not None for tensor in found.copies()]
+        held += [tensor for found in self._trajectory.remembered() for tensor in found.copies()]
         return bytes_of(held)

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from fouriercache.calls import Call
 from fouriercache.methods import Method
-from fouriercache.program import Slot
+from fouriercache.program import Role, Slot
 from fouriercache.runtime.conditioning import Conditioning, Hoisted
 from fouriercache.runtime.feeds import Feeds, Given, controls_of
 from fouriercache.runtime.gram import inner_products
 from fouriercache.runtime.parts import Parts, StepForm
 from fouriercache.runtime.pass_state import PassState
-from fouriercache.runtime.probe import Probe
+from fouriercache.runtime.probe import Look, Probe
 from fouriercache.runtime.session import Plan, Session
 from fouriercache.runtime.sums import MOST_STEPS, SumsAhead
 from fouriercache.schedules import PerSite
@@ -36,38 +36,51 @@ class Outcome:
     states: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class InputNames:
+    """The names of a call's tensors, in order, and which are what."""
+
+    all: tuple[str, ...]
+    stamp: str
+    sample: tuple[str, ...]
+    conditioning: tuple[str, ...]
+
+    def named(self, call: Call) -> dict[str, Tensor]:
+        """The call's tensors by input name."""
+        return dict(zip(self.all, call.tensors, strict=True))
+
+
 class Stepper:
     """Runs the steps of one form of call.
 
     Attributes:
-        depths: how many of its newest values are read of each column. unread: columns of which no step reads any.
+        names: of the call's tensors.
+        depths: how many of its newest values are read of each column. unread: columns of which no step reads any. kept:
+            the others.
         questions: what the model asked of its inputs when it was captured; None if it asked nothing.
+        mark: tells what this one made from what another did, and holds nothing.
     """
 
     def __init__(self, form: StepForm, method: Method) -> None:
         self._form, self._method = form, method
-        self._names = tuple(given.name for given in form.inputs)
-        roles = {given.role: given.name for given in form.inputs}
-        self.sample_names = tuple(given.name for given in form.inputs if given.role == "sample")
-        self.stamp_name, self.questions = roles["timestep"], form.questions
-        self.conditioning_names = tuple(given.name for given in form.inputs if given.role == "conditioning")
+        self.mark, self.questions = object(), form.questions
+        (stamp,) = _names_of(form, "timestep")
+        every = tuple(given.name for given in form.inputs)
+        self.names = InputNames(every, stamp, _names_of(form, "sample"), _names_of(form, "conditioning"))
         self.depths: dict[str, int] = {}
         for slot in form.slots.values():
             self.depths[slot.column] = max(slot.age + 1, self.depths.get(slot.column, 0))
         self.places = form.places
         self.unread = unread_columns(method, form.columns)
+        self.kept = self.depths.keys() - self.unread
         self._runners = {key: _ModeRunner(form.build(key), form.slots) for key in form.keys}
         self._lock = threading.Lock()
         indicator = method.schedule.indicator
-        self.probe = Probe(form.probe, indicator, self.stamp_name) if form.probe and indicator else None
+        self.probe = Probe(form.probe, indicator, stamp) if form.probe and indicator else None
 
     def dynamic_sizes(self, call: Call) -> tuple[int, ...] | None:
         """The call's dynamic sizes; None when this was not made for such calls."""
         return self._form.sizes(call)
-
-    def named(self, call: Call) -> dict[str, Tensor]:
-        """The call's tensors by input name."""
-        return dict(zip(self._names, call.tensors, strict=True))
 
     def rebuild(self, results: Sequence[Tensor]) -> Any:
         """Return the results in the model's own output type."""
@@ -83,6 +96,24 @@ class Stepper:
         columns = [[name for name in names if name in values] for names in self._form.columns]
         older = {name: kept[: predictor.history - 1] for name, kept in ring.items()}
         return inner_products(values, older, [names[0] if names else None for names in columns])
+
+    def look(
+        self,
+        named: Mapping[str, Tensor],
+        kept: Hoisted,
+        stamp: tuple[float, ...],
+        prepared: Sequence[float],
+        states: Mapping[str, Tensor],
+        *,
+        is_compared: bool,
+    ) -> Look:
+        """Look at the indicator, where there is a probe; see `Probe.look`.
+
+        Nothing is kept but what depends on timestep and conditioning alone.
+        """
+        assert self.probe is not None
+        with self._form.gate:
+            return self.probe.look(named, kept, stamp, lambda: prepared, states, is_compared=is_compared)
 
     def run(
         self,
@@ -106,12 +137,12 @@ class Stepper:
         key: ModeKey = (plan.mode, plan.refreshed)
         runner = self._runner(key)
         hoisted: Mapping[str, Tensor] = {}
-        with nullcontext() if self._form.has_gradients else torch.no_grad():
+        with self._form.gate, nullcontext() if self._form.has_gradients else torch.no_grad():
             same = stamp[:1] if stamp.count(stamp[0]) == len(stamp) else stamp
             kept = state.hoisted.setdefault(key, Hoisted())
             if not runner.conditioning.is_empty:
                 ahead = partial(session.timesteps_ahead, plan, is_restless=state.is_restless)
-                hoisted = runner.conditioning.values(kept, named, self.stamp_name, same, ahead)
+                hoisted = runner.conditioning.values(kept, named, self.names.stamp, same, ahead)
             return runner.run(plan, named, hoisted, state, kept, session)
 
     def _runner(self, key: ModeKey) -> _ModeRunner:
@@ -120,6 +151,10 @@ class Stepper:
             if key not in self._runners:
                 self._runners[key] = _ModeRunner(self._form.build(key), self._form.slots)
             return self._runners[key]
+
+
+def _names_of(form: StepForm, role: Role) -> tuple[str, ...]:
+    return tuple(given.name for given in form.inputs if given.role == role)
 
 
 def unread_columns(method: Method, columns: Sequence[Sequence[str]]) -> frozenset[str]:

@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from torch import nn
@@ -51,7 +52,6 @@ class Steppers:
         self._model, self._build = model, build
         self._kept: tuple[LiveStepper, ...] = ()
         self._ticks = itertools.count()
-        self._used: dict[LiveStepper, int] = {}
         self._verified: dict[LiveStepper, dict[tuple[int, ...], NoMatch | None]] = {}
         self._first: dict[LiveStepper, tuple[Call, Mapping[str, Any]]] = {}
         self._found: dict[tuple[object, ...], LiveStepper] = {}
@@ -74,7 +74,7 @@ class Steppers:
                 if len(known) >= _MOST_FORMS:
                     known.clear()
                 known[form] = stepper
-        self._used[stepper] = next(self._ticks)
+        stepper.used = next(self._ticks)
         return stepper
 
     def _search(self, call: Call) -> LiveStepper | None:
@@ -146,21 +146,20 @@ class Steppers:
         sizes = stepper.dynamic_sizes(call)
         is_verified = stepper.steps.capture.is_verified and sizes is not None
         self._verified[stepper] = {sizes: None} if is_verified and sizes is not None else {}
-        self._used[stepper] = next(self._ticks)
+        stepper.used = next(self._ticks)
         self._first[stepper] = _first_sample(call, arguments, stepper.steps)
-        oldest = sorted(self._kept, key=self._used.__getitem__)[: max(0, len(self._kept) + 1 - MOST_KEPT)]
+        oldest = sorted(self._kept, key=attrgetter("used"))[: max(0, len(self._kept) + 1 - MOST_KEPT)]
         self._kept = (stepper, *(kept for kept in self._kept if kept not in oldest))
         self._found = {}
         for dropped in oldest:
             logger.info("dropped the capture used longest ago, of %d: %s", MOST_KEPT, dropped.steps.capture.shapes)
-            self._used.pop(dropped, None)
             self._verified.pop(dropped, None)
             self._first.pop(dropped, None)
         return stepper
 
     def clear(self) -> None:
         """Forget all."""
-        self._kept, self._used, self._verified, self._first, self._found = (), {}, {}, {}, {}
+        self._kept, self._verified, self._first, self._found = (), {}, {}, {}
 
     def _warn_of_numbers(self, call: Call) -> None:
         found = changing_constant(call.key, [kept.steps.capture.key for kept in self._kept])

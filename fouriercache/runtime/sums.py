@@ -78,5 +78,5 @@ class SumsAhead:
             return self._made[count]
 
     def _source(self, plan: Plan) -> object:
-        """What sums are made by and of; the weights they are made with are the same, whatever their number."""
-        return self, plan.computed, () if self._last is None else self._last.version()
+        """What sums are made of; the weights they are made with are the same, whatever their number."""
+        return plan.computed, () if self._last is None else self._last.version()

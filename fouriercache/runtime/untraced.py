@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import torch
+from torch._guards import detect_fake_mode
 
 from fouriercache.errors import CaptureError
 
@@ -25,8 +26,11 @@ def untraced(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def check_untraced(what: str, advice: str) -> None:
-    """Raise CaptureError when torch.export or torch.jit is tracing, which would keep what one step happens to do."""
-    if torch.compiler.is_exporting() or torch._C._is_tracing():
+    """Raise CaptureError when torch.export or torch.jit is tracing, which would keep what one step happens to do.
+
+    What another thread traces is nothing to this one.
+    """
+    if torch._C._is_tracing() or (torch.compiler.is_exporting() and detect_fake_mode() is not None):
         raise CaptureError(
             f"{what} cannot be traced: Python decides which graph a step runs and what is kept.\n  {advice}"
         )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from fouriercache.gates import TRACING
 from fouriercache.passes.base import Pass
 from fouriercache.program import Input, Output, Program, Role, tensor_of
 
@@ -40,7 +41,7 @@ def trace(fn: Callable[..., Any], *examples: Tensor, roles: Mapping[str, Role] |
         roles: roles of inputs by parameter name. Otherwise the first input is the sample, one called `timestep` is
             the timestep, and the rest is conditioning.
     """
-    with torch.no_grad():
+    with TRACING, torch.no_grad():
         root = _Root(fn) if isinstance(fn, nn.Module) else fn
         traced = make_fx(
             root, tracing_mode="fake", pre_dispatch=True, record_module_stack=True, _allow_non_fake_inputs=True
