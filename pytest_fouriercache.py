@@ -7,6 +7,8 @@ measurement begins, or from somewhere else than the tests do.
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -58,9 +60,20 @@ class GraphGolden:
 
 
 @pytest.fixture
-def graph_golden(request: pytest.FixtureRequest) -> GraphGolden:
+def graph_golden(request: pytest.FixtureRequest) -> Iterator[GraphGolden]:
     """Compare rewritten graphs with a golden in the folder `graphs` beside the test: `graph_golden(fast)`."""
-    return GraphGolden(request)
+    trace = logging.getLogger("torch.__trace")
+    trace.addFilter(_is_traced)
+    try:
+        yield GraphGolden(request)
+    finally:
+        trace.removeFilter(_is_traced)
+
+
+def _is_traced(record: logging.LogRecord) -> bool:
+    """Whether torch's trace for machines goes to a file. Its empty lines would bury what a failed test says."""
+    del record
+    return "TORCH_TRACE" in os.environ
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

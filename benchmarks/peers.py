@@ -27,6 +27,7 @@ from thresholds import flow_level, frames
 from torch import Tensor
 
 from fouriercache.errors import MissingExtraError
+from fouriercache.extras import install_line
 
 
 def nothing() -> None:
@@ -201,7 +202,7 @@ def _cache_dit(name: str, model: Model, steps: int, options: dict[str, Any], sch
         import cache_dit
     except ImportError as error:
         raise MissingExtraError(
-            'cache-dit is not installed, and this benchmark compares with it.\n  pip install "fouriercache[bench]"'
+            f"cache-dit is not installed, and this benchmark compares with it.\n  {install_line('bench')}"
         ) from error
     copied = share_weights(model)
     calibrator = cache_dit.TaylorSeerCalibratorConfig(taylorseer_order=1) if taylor else None

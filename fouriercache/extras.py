@@ -18,6 +18,11 @@ EXTRA_OF = {
 """Import name of an optional package -> the extra of ours that installs it."""
 
 
+def install_line(extra: str) -> str:
+    """Return what installs an extra. The package comes as its sources, and no package index has it."""
+    return f"pip install '.[{extra}]' in FourierCache's folder"
+
+
 def import_extra(name: str) -> ModuleType:
     """Import an optional package.
 
@@ -31,6 +36,5 @@ def import_extra(name: str) -> ModuleType:
             raise
         extra = EXTRA_OF[name]
         raise MissingExtraError(
-            f"{name} is not installed, and this needs it.\n"
-            f"  Install the extra that brings it: pip install 'fouriercache[{extra}]'."
+            f"{name} is not installed, and this needs it.\n  Install the extra that brings it: {install_line(extra)}."
         ) from error

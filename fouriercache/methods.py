@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from .checks import check_choice, check_keywords
 from .codecs import Codec, Dense
+from .codecs.base import StoredType
 from .errors import MethodError
 from .predictors import Predictor
 from .schedules import Schedule
@@ -88,6 +89,8 @@ def _check_part(question: str, answer: object, protocol: type, example: str) -> 
             f"  Construct it, as in {question}={example}."
         )
     if not isinstance(answer, protocol):
+        if question == "codec" and isinstance(answer, str):
+            example = f"fc.Quantized({answer!r})" if answer in get_args(StoredType) else "fc.Quantized('int8')"
         raise MethodError(
             f"Method needs a value for {question}, got {answer!r} of type {type(answer).__name__}.\n"
             f"  where: Method({question}={answer!r})\n"

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from fouriercache.errors import EngineError, MissingExtraError
-from fouriercache.extras import import_extra
+from fouriercache.extras import import_extra, install_line
 
 Flavour = Literal["TensorRT", "TensorRT-RTX"]
 
@@ -51,8 +51,8 @@ def find_library(flavour: Flavour | None = None) -> Library:
     if not wanted:
         raise MissingExtraError(
             "neither TensorRT nor TensorRT-RTX is installed, and this needs one of them.\n"
-            "  Plans for RTX GPUs, built on any machine: pip install 'fouriercache[rtx]'.\n"
-            "  Plans for the GPU of this machine, data-center GPUs among them: pip install 'fouriercache[gpu]'."
+            f"  Plans for RTX GPUs, built on any machine: {install_line('rtx')}.\n"
+            f"  Plans for the GPU of this machine, data-center GPUs among them: {install_line('gpu')}."
         )
     return describe_library(wanted[0], import_extra(MODULES[wanted[0]]))
 

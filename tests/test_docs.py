@@ -5,13 +5,10 @@ from __future__ import annotations
 import doctest
 import re
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 import fouriercache as fc
-from tests.tiny import denoise, tiny_dit
 
 ROOT = Path(__file__).parents[1]
 PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "```{doctest}" in path.read_text()]
@@ -49,23 +46,3 @@ def test_the_page_of_the_gpu_lists_every_file_that_needs_one():
     ]
     found = {path.relative_to(ROOT).as_posix() for path in files}
     assert found == set(re.findall(r"^\| `(tests/.*\.py)`", page, re.M))
-
-
-class Pipe:
-    """What the README's example needs of a pipeline: it calls its transformer once a step."""
-
-    def __init__(self) -> None:
-        self.transformer = tiny_dit()
-
-    def __call__(self, prompt: str, num_inference_steps: int) -> Any:
-        timesteps = [1000.0 * (1 - step / num_inference_steps) for step in range(num_inference_steps)]
-        return SimpleNamespace(images=denoise(self.transformer, timesteps=timesteps)[-1])
-
-
-def test_the_example_in_the_readme_runs_as_it_stands_there():
-    (example,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    known: dict[str, Any] = {"pipe": Pipe(), "prompt": "a house by a lake"}
-    exec(example, known)
-    assert known["fast"].report.sites
-    assert known["images"].isfinite().all()
-    assert len(known["fast"].session.computed_steps[0]) < 50

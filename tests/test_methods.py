@@ -202,6 +202,9 @@ def test_every_site_is_accepted(site: str) -> None:
         ({"predictor": Unfrozen()}, "needs predictor to be a frozen dataclass with hashable fields, Unfrozen is not"),
         ({"predictor": HoldsList()}, "needs predictor to be a frozen dataclass with hashable fields, HoldsList is not"),
         ({"codec": All()}, "needs a value for codec, got All"),
+        ({"codec": "int8"}, r"(?s)got 'int8' of type str.*as in codec=fc\.Quantized\('int8'\)"),
+        ({"codec": "bfloat16"}, r"as in codec=fc\.Quantized\('bfloat16'\)"),
+        ({"codec": "int4"}, r"as in codec=fc\.Quantized\('int8'\)"),
         ({"tokens": Dense()}, "needs a value for tokens, got Dense"),
     ],
 )

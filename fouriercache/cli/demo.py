@@ -10,6 +10,7 @@ import typer
 from fouriercache.cli.exits import CHECK_FAILED
 from fouriercache.cli.options import DryRun, Json, Seed, Steps, examples
 from fouriercache.cli.speak import Bars, complain, say, show, show_json
+from fouriercache.extras import install_line
 from fouriercache.paths import path_of
 from fouriercache.report.console import draw_plan, draw_runs
 from fouriercache.report.demo import PREDICTING, PREPARING, SHIPPING, choose_settings, estimate_seconds, run_demo
@@ -63,7 +64,7 @@ def demo(
     else:
         show(draw_runs(report))
     say(f"Wrote {page}")
-    say(f"Wrote {bundle}" if bundle is not None else "No bundle was written: pip install 'fouriercache[onnx]' exports.")
+    say(f"Wrote {bundle}" if bundle is not None else f"No bundle was written. To export: {install_line('onnx')}")
     if not all(check.passed for check in report.checks):
         complain("A check failed; see above and the report.")
         raise typer.Exit(CHECK_FAILED)

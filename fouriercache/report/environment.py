@@ -16,6 +16,8 @@ from typing import Literal
 
 import torch
 
+from fouriercache.extras import install_line
+
 EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "onnx": ("onnx", "onnx-ir", "onnxscript", "onnxruntime"),
@@ -105,7 +107,7 @@ def _extras() -> list[Finding]:
         versions = {name: find_version(name) for name in packages}
         absent = [name for name, version in versions.items() if version is None]
         if absent:
-            advice = f'pip install "fouriercache[{extra}]"'
+            advice = install_line(extra)
             findings.append(Finding("Extras", extra, f"without {', '.join(absent)}", "missing", advice))
         else:
             findings.append(Finding("Extras", extra, ", ".join(f"{name} {versions[name]}" for name in packages)))

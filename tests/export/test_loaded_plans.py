@@ -16,6 +16,7 @@ import torch
 import fouriercache as fc
 from fouriercache.bundle.manifest import File, Manifest
 from fouriercache.errors import BundleError, EngineError, MethodError, MissingExtraError
+from fouriercache.extras import install_line
 from fouriercache.runtime.tensorrt import Plans, find_plans
 from fouriercache.tensorrt_library import Library
 from tests.runtime.fake_tensorrt import FakeDevice
@@ -155,7 +156,7 @@ def test_of_several_plans_for_a_gpu_those_of_the_installed_version_are_taken(fol
 
 def test_a_library_that_is_missing_is_named(folder, manifest, device):
     def find_none(flavour: Any) -> Library:
-        raise MissingExtraError(f"{flavour} is not installed: pip install 'fouriercache[rtx]'")
+        raise MissingExtraError(f"{flavour} is not installed: {install_line('rtx')}")
 
     with pytest.raises(MissingExtraError, match="TensorRT-RTX"):
         find_plans(folder, planned(manifest), device, find_none)

@@ -60,10 +60,10 @@ def test_facts_say_when_there_is_no_grid_and_no_refusal():
 def test_findings_are_grouped_and_show_what_to_do():
     findings = [
         Finding("Versions", "torch", "2.13"),
-        Finding("Extras", "onnx", "without [onnx]", "missing", 'pip install "fouriercache[onnx]"'),
+        Finding("Extras", "onnx", "without [onnx]", "missing", "pip install '.[onnx]'"),
     ]
     lines = printed(draw_findings(findings), width=120)
     assert lines[0] == "Versions"
     assert lines[3] == "Extras"
     assert "--" in lines[4]
-    assert lines[4].endswith('pip install "fouriercache[onnx]"')
+    assert lines[4].endswith("pip install '.[onnx]'")

@@ -41,7 +41,7 @@ def test_a_missing_extra_is_named_with_what_to_install(monkeypatch: pytest.Monke
     found = pretend(monkeypatch, {"onnx": "1.20"})["onnx"]
     assert found.state == "missing"
     assert found.value == "without onnx-ir, onnxscript, onnxruntime"
-    assert found.advice == 'pip install "fouriercache[onnx]"'
+    assert found.advice == "pip install '.[onnx]' in FourierCache's folder"
 
 
 def test_an_extra_that_is_there_shows_its_versions(monkeypatch: pytest.MonkeyPatch):

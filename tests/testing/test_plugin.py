@@ -49,6 +49,28 @@ def test_a_missing_golden_fails_with_the_command_that_makes_it(suite: pytest.Pyt
     assert not (suite.path / "graphs").exists()
 
 
+CAPTURING = """
+import logging
+import fouriercache as fc
+from tests.tiny import example
+
+def test_of_a_model(graph_golden, monkeypatch):
+    logging.getLogger("ours").warning("said before")
+    monkeypatch.delenv("FOURIERCACHE_CACHE_DIR", raising=False)  # a capture from disk says nothing of its own
+    model, call = example()
+    graph_golden(fc.optimize(model, fc.TaylorSeer(interval=4), num_steps=8, example_inputs=call))
+"""
+
+
+def test_a_failure_after_a_capture_says_nothing_of_torchs_trace(suite: pytest.Pytester):
+    suite.makepyfile(test_graphs=CAPTURING)
+    result = suite.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*There is no golden *test_of_a_model.txt yet.", "*ours*said before"])
+    result.stdout.no_fnmatch_line("*torch.__trace*")
+    assert len(result.outlines) < 40
+
+
 def test_an_update_writes_names_what_it_wrote_and_then_holds(suite: pytest.Pytester):
     result = suite.runpytest_inprocess("--update-graphs")
     result.assert_outcomes(passed=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fouriercache.errors import TargetError
+from fouriercache.extras import install_line
 from fouriercache.tensorrt_library import Flavour, Library
 
 _PREFIX = "tensorrt:"
@@ -43,7 +44,7 @@ class Target:
         elif not library.builds_ahead_of_time or not hasattr(library.module.ComputeCapability, self.capability):
             raise TargetError(
                 f"{library} does not build for {self.name}.\n"
-                "  Plans for a named GPU are built with TensorRT-RTX: pip install 'fouriercache[rtx]'."
+                f"  Plans for a named GPU are built with TensorRT-RTX: {install_line('rtx')}."
             )
 
 
