@@ -17,7 +17,7 @@ from fouriercache.calls import Binder, Call, apart, find_sample, find_timestep
 from fouriercache.disk_cache import CaptureCache
 from fouriercache.errors import CaptureError, TrajectoryError
 from fouriercache.kept import find_kept, record_with_tables
-from fouriercache.preconditions import check_eval_mode, check_not_offloaded, check_uncached
+from fouriercache.preconditions import check_eval_mode, check_filled, check_not_offloaded, check_uncached
 from fouriercache.program import NoMatch, Program
 from fouriercache.questions import Answer, Questions, Recording, record
 from fouriercache.tracing import Traced, first_line, hold, trace_call, trace_fixed
@@ -163,7 +163,7 @@ def capture(
         cache: where captures are kept on disk. What is found there is used as it is: the model is not run.
 
     Raises:
-        TrajectoryError: the timestep is not finite.
+        TrajectoryError: the sample or the timestep is empty, or the timestep not finite.
         CaptureError: the model or a module in it is in training mode or cached by another package, torch.export cannot
             trace it, the program disagrees with it, or there is nothing finite to compare.
         Exception: the model itself refuses `arguments`; its own error, with a note.
@@ -180,11 +180,12 @@ def capture(
             f"{call.paths[timestep]} cannot be both the sample and the timestep.\n"
             "  Give sample_name= and timestep_name= different arguments, or leave out the one that is found alone."
         )
+    check_filled((call.paths[index], call.tensors[index]) for index in (*samples, timestep))
     if verify and not call.tensors[timestep].isfinite().all():
         raise TrajectoryError(
-            "The timestep is empty or not finite, so no step can be told from it.\n"
+            "The timestep is not finite, so no step can be told from it.\n"
             f"  where: {call.paths[timestep]}\n"
-            "  Look for NaN or inf in the scheduler's timesteps; pass at least one value."
+            "  Look for NaN or inf in the scheduler's timesteps."
         )
     asked = (sample_name, timestep_name, verify, None if fixed is None else fixed.reason)
     place = None if cache is None else cache.place(model, call, asked)

@@ -1,12 +1,12 @@
-"""Whether a model can be captured as it stands: in eval mode, and neither cached nor moved about by someone else."""
+"""Whether a model can be captured as it stands: in eval mode, neither cached nor moved about, and given something."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
-from fouriercache.errors import CaptureError
+from fouriercache.errors import CaptureError, TrajectoryError
 
 _FETCHED = {"group_offloading": "offloaded by diffusers", "layerwise_casting": "cast layer by layer by diffusers"}
 """What those of diffusers' hooks do that change weights when a forward runs."""
@@ -71,3 +71,14 @@ def _minds_training(module: nn.Module) -> bool:
     """Whether it is known to compute otherwise in training; a layer put in by an adapter has the flag in vain."""
     is_random = isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0
     return is_random or isinstance(module, nn.modules.batchnorm._BatchNorm | nn.RReLU)
+
+
+def check_filled(tensors: Iterable[tuple[str, Tensor]]) -> None:
+    """Raise TrajectoryError when one of the tensors, each beside its name in the call, holds nothing."""
+    for path, tensor in tensors:
+        if not tensor.numel():
+            raise TrajectoryError(
+                f"{path} is empty: there is nothing to denoise.\n"
+                f"  where: {path} has the shape {list(tensor.shape)}\n"
+                "  Leave out calls for no samples or no tokens; look for a slice that selects none."
+            )

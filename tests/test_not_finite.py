@@ -29,7 +29,7 @@ def test_nan_in_the_input_is_refused_and_leaves_no_trace(fast, expected):
 
 
 def test_nan_in_the_timestep_is_refused(fast):
-    with pytest.raises(fc.TrajectoryError, match=r"(?s)timestep is empty or not finite.*scheduler"):
+    with pytest.raises(fc.TrajectoryError, match=r"(?s)timestep is not finite.*scheduler"):
         fast.new_session()(**step_inputs(noise(), torch.nan, labels()))
 
 
@@ -54,3 +54,21 @@ def test_nan_passes_when_asked_to():
     fast = fc.optimize(tiny_dit(), METHOD, check_finite=False)
     out = fast(**step_inputs(torch.full_like(noise(), torch.nan), 900, labels())).sample
     assert out.isnan().all()
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 8, 8), (2, 3, 0, 8)], ids=["no samples", "no tokens"])
+@pytest.mark.parametrize("when", ["first call", "new trajectory", "mid-trajectory"])
+def test_an_empty_sample_is_refused_by_its_name_and_leaves_no_trace(fast, expected, shape, when):
+    session = fc.optimize(fast.model, METHOD, num_steps=len(TIMESTEPS)) if when == "first call" else fast.new_session()
+
+    def empty(step):
+        if step == 3 or when == "new trajectory":
+            bad = torch.zeros(shape)
+            with pytest.raises(fc.TrajectoryError, match=r"(?s)hidden_states is empty.*where: hidden_states.*0.*slice"):
+                session(**step_inputs(bad, TIMESTEPS[0] if when == "new trajectory" else 600, labels(len(bad))))
+
+    if when == "first call":
+        empty(3)
+    assert is_same(denoise(session, before_step=empty if when == "mid-trajectory" else lambda _: None), expected)
+    if when == "new trajectory":
+        empty(0)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fouriercache.calls import Call
 from fouriercache.errors import TrajectoryError
+from fouriercache.preconditions import check_filled
 from fouriercache.runtime.call import StepCall, read_timesteps
 from fouriercache.runtime.check_finite import FiniteCheck
 from fouriercache.runtime.clock import PassKey
@@ -141,6 +142,9 @@ class Request:
         """Refuse what the running trajectory cannot take before it is captured; the timestep stands where it stood."""
         last = self._trajectory.last
         if last is not None and last[0] == call.paths and last[1] != call.form:
+            roles = {last[2].stamp, *last[2].sample}
+            leaves = zip(last[2].all, call.paths, call.tensors, strict=True)
+            check_filled((path, tensor) for name, path, tensor in leaves if name in roles)
             self._session.begin(self._asked(last[2], call)[0])
 
     def _asked(self, names: InputNames, call: Call) -> tuple[StepCall, tuple[Tensor, ...], tuple[Tensor, ...]]:
