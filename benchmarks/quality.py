@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from common import Denoiser, Spread, read_arguments
-from hypotheses.subjects import HELD_OUT, IMAGE_MODEL, MORE, Images
+from hypotheses.subjects import HELD_OUT, IMAGE_MODEL, Images
 from launches import CountCalls, executed_share
 from loop import computed_steps
 from peers import (
@@ -38,7 +38,7 @@ from fouriercache.models import demo
 from fouriercache.models.judge import Statistics, frechet_distance, load_judge
 from fouriercache.report.sampling import Request, SamplingLoop, relative_error, take_turns
 
-TIMED_IMAGES = 4
+TIMED_IMAGES = 2
 """Images of the loops that are timed."""
 SPARE = 0.75
 """Steps by which a peer may compute more: block 0 in every step is an eighth of a step here."""
@@ -178,7 +178,7 @@ def compare(rows: Sequence[Row], given: int) -> list[Check]:
 
 def main() -> None:
     asked = read_arguments(__doc__)
-    steps, images, rounds = (10, Images((HELD_OUT.seeds[0],), (0, 1)), 1) if asked.quick else (50, MORE, 5)
+    steps, images, rounds = (10, Images((HELD_OUT.seeds[0],), (0, 1)), 1) if asked.quick else (50, HELD_OUT, 3)
     model, judge = demo.load_demo_model(), load_judge()
     layers, computed = len(model.transformer_blocks), computed_steps(steps)
     labels, noise = images.batches()[0]
