@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NoReturn
 
 from torch import Tensor, nn
 
@@ -36,6 +37,19 @@ def check_uncached(model: nn.Module) -> None:
                 "  Take the other cache off first: model.disable_cache(), or cache_dit.disable_cache(model), or remove "
                 "the hook."
             )
+
+
+def refuse_second_cache(*_: object, **__: object) -> NoReturn:
+    """Stand in for diffusers' `enable_cache` where features are kept already.
+
+    Raises:
+        CaptureError: always.
+    """
+    raise CaptureError(
+        "an optimised module keeps features itself, and no capture can keep another cache beside it.\n"
+        "  Choose what is kept by the method: fc.optimize(model, method). To try diffusers' cache, enable it on the "
+        "model\n  itself, fast.model.enable_cache(config), and call that one."
+    )
 
 
 def check_not_offloaded(model: nn.Module) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console, RenderableType
 from torch import Tensor, nn
 
 import fouriercache as fc
+from fouriercache.report.console import draw_cost, draw_facts
+from fouriercache.report.facts import collect_facts
 from tests.tiny import (
     METHOD,
     ROUNDING,
@@ -86,6 +90,61 @@ def test_a_capture_of_a_changed_model_drops_those_of_the_old_one(fast, model):
     fast.capture(step_inputs(noise(size=4), 900, labels()))
     assert len(fast.captured) == 1
     assert distance(denoise(fast), denoise(BruteForce(model))) < ROUNDING
+
+
+@pytest.mark.parametrize(
+    ("method", "names"),
+    [
+        (fc.FORA(interval=2), "canonical, cond, compute, reuse."),
+        (fc.TeaCache(threshold=0.1), "canonical, cond, compute, reuse, probe."),
+        (fc.ToCa(interval=2), "canonical, compute, reuse, partial."),
+    ],
+)
+def test_a_program_that_is_not_there_is_refused_with_those_that_are(method, names):
+    fast = fc.optimize(tiny_dit(), method, num_steps=8, example_inputs=step_inputs(noise(), 900, labels()))
+    with pytest.raises(fc.PreconditionError, match=f"There are: {names}$"):
+        fast.program("no such program")
+    for name in names.rstrip(".").split(", "):
+        assert fast.program(name).text()
+
+
+def test_a_report_prints_as_the_tables_of_the_commands_and_its_repr_is_a_line(fast):
+    fast.capture(step_inputs(noise(), 900, labels()))
+    text = str(fast.report)
+    for words in (
+        f"{METHOD.name}, branch sites",
+        "attention  transformer_blocks.0 to 1  [s0, 16, 16]  yes       2",
+        "Token grid: 1 x 4 x 4, first token at 0",
+        "Cost of one call, batch 2",
+        "prepared / compute",
+    ):
+        assert words in text
+    assert len(text) < 2000
+    assert max(map(len, text.splitlines())) < 100
+    assert shown(draw_facts(collect_facts(fast, METHOD.name, "branch"))) == text.splitlines()
+    assert repr(fast.report) == f"Report({METHOD.name}: 4 branch sites, 1 refused, modes compute, reuse)"
+
+
+def test_a_cost_estimate_prints_as_the_table_of_the_command(fast):
+    fast.capture(step_inputs(noise(), 900, labels()))
+    cost = fast.report.cost("h200")
+    lines = str(cost).splitlines()
+    assert shown(draw_cost(cost)) == lines
+    assert lines[0] == "Predicted for H200 SXM, batch 2"
+    assert lines[-1].startswith("Trajectory: 4 of 8 steps computed, ")
+
+
+def test_the_modules_repr_says_how_it_was_optimised(fast):
+    first = repr(fast).splitlines()[1]
+    assert first == f"  model=DiTTransformer2DModel, method={METHOD!r}, num_steps=8, backend='eager'"
+
+
+def shown(drawn: RenderableType) -> list[str]:
+    """The lines that a command prints."""
+    console = Console(file=io.StringIO(), width=200)
+    console.print(drawn)
+    assert isinstance(console.file, io.StringIO)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
 class Remembering(nn.Module):

@@ -203,6 +203,13 @@ def test_another_batch_costs_what_a_capture_at_that_batch_costs():
     )
 
 
+def test_the_batch_is_that_of_the_captured_call_when_none_is_given():
+    report = optimized(METHODS["FORA"], 1).report
+    assert report.batch == report.cost("h200").batch == 1
+    assert report.cost("h200").as_dict() == report.cost("h200", batch=1).as_dict()
+    assert report.cost("h200").modes["compute"].flops < report.cost("h200", batch=2).modes["compute"].flops
+
+
 def test_passes_have_features_of_their_own():
     report = optimized(METHODS["FORA"]).report
     one, two = report.cost("h200"), report.cost("h200", passes=2)
@@ -243,6 +250,8 @@ def test_every_data_sheet_says_where_it_is_from_and_has_the_dtypes_of_the_field(
         (lambda report: report.cost(computed=(0, STEPS)), "table"),
         (lambda report: report.cost(passes=0), "passes"),
         (lambda report: report.cost(batch=0), "batch"),
+        (lambda report: report.cost(prepared="x"), "prepared to be True or False, got 'x'"),
+        (lambda report: report.cost(prepared=1), "prepared to be True or False, got 1"),
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused(ask: Any, message: str):

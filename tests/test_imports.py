@@ -47,7 +47,7 @@ LINES = (
     },
     {"program", "text", "cost", "ops", "presets", "methods", "models", "calibrations"},
     {"predictors", "schedules", "indicators", "codecs", "tokens", "spectral", "checks", "tensorrt_library"},
-    {"fingerprints", "gates", "live_weights", "strict_files", "onnx_files", "extras", "paths"},
+    {"figures", "fingerprints", "gates", "live_weights", "strict_files", "onnx_files", "extras", "paths"},
     {"errors"},
 )
 LINE_OF = {room: number for number, line in enumerate(LINES) for room in line}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module  # type: ignore[import-untyped]
-from diffusers import FluxTransformer2DModel
+from diffusers import FasterCacheConfig, FluxTransformer2DModel
 from diffusers.loaders.lora_pipeline import FluxLoraLoaderMixin
 from torch import Tensor, nn
 
@@ -34,6 +34,23 @@ class Switched(nn.Module):
     def forward(self, hidden_states: Tensor, timestep: Tensor, class_labels: Tensor) -> Any:
         x = hidden_states * (self.scale * self._secret) * self.gain + self.shift
         return self.dit(x, timestep, class_labels)
+
+
+def tiny_flux() -> Any:
+    torch.manual_seed(0)
+    model: Any = FluxTransformer2DModel(
+        patch_size=1, in_channels=4, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=32, pooled_projection_dim=32, axes_dims_rope=[4, 4, 8],
+    )  # fmt: skip
+    return model.eval()
+
+
+def flux_inputs(channels: int = 4) -> dict[str, Tensor]:
+    return {
+        "hidden_states": torch.randn(1, 16, channels), "encoder_hidden_states": torch.randn(1, 4, 32),
+        "pooled_projections": torch.randn(1, 32), "img_ids": torch.zeros(16, 3), "txt_ids": torch.zeros(4, 3),
+        "timestep": torch.ones(1),
+    }  # fmt: skip
 
 
 @pytest.fixture
@@ -186,23 +203,25 @@ def test_a_hook_of_accelerate_is_put_around_it_and_taken_off(fast, model):
     assert hook.calls == 1
 
 
+def test_diffusers_own_cache_is_refused_where_it_is_switched_on():
+    fast = fc.optimize(tiny_flux(), ALL, num_steps=1)
+    for it in (fast, fast.new_session()):
+        with pytest.raises(fc.CaptureError, match=r"(?s)keeps features itself.*fc.optimize.*fast.model.enable_cache"):
+            it.enable_cache(FasterCacheConfig())
+    assert not fast.is_cache_enabled
+    fast.disable_cache()
+    assert fast(**flux_inputs()).sample.isfinite().all()
+
+
 def test_a_lora_that_widens_a_layer_is_loaded_into_it_by_diffusers():
     """As FLUX's control LoRAs are: diffusers looks for the layer among the modules, and puts a wider one there."""
-    torch.manual_seed(0)
-    model: Any = FluxTransformer2DModel(
-        patch_size=1, in_channels=4, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
-        joint_attention_dim=32, pooled_projection_dim=32, axes_dims_rope=[4, 4, 8],
-    )  # fmt: skip
-    fast = fc.optimize(model.eval(), ALL, num_steps=1)
+    model = tiny_flux()
+    fast = fc.optimize(model, ALL, num_steps=1)
     down, up = torch.randn(2, 8), torch.randn(32, 2)
     lora = {"transformer.x_embedder.lora_A.weight": down, "transformer.x_embedder.lora_B.weight": up}
     FluxLoraLoaderMixin._maybe_expand_transformer_param_shape_or_error_(fast, dict(lora), {}, prefix="transformer")
     FluxLoraLoaderMixin.load_lora_into_transformer(lora, network_alphas=None, transformer=fast)
     assert model.x_embedder.in_features == 8
-    inputs = {
-        "hidden_states": torch.randn(1, 16, 8), "encoder_hidden_states": torch.randn(1, 4, 32),
-        "pooled_projections": torch.randn(1, 32), "img_ids": torch.zeros(16, 3), "txt_ids": torch.zeros(4, 3),
-        "timestep": torch.ones(1),
-    }  # fmt: skip
+    inputs = flux_inputs(channels=8)
     with torch.no_grad():
         assert is_same([fast(**inputs).sample], [model(**inputs).sample])

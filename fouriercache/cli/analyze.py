@@ -11,9 +11,9 @@ from fouriercache.calibration.analyze import check_question
 from fouriercache.calibration.demo import demo_set, seconds_of_a_call
 from fouriercache.cli.options import MOST_STEPS, DryRun, Guidance, Json, Seed, examples
 from fouriercache.cli.speak import say, show_json
+from fouriercache.figures import format_seconds
 from fouriercache.methods import SITES
 from fouriercache.models.demo import GUIDANCE, load_demo_model
-from fouriercache.report.figures import format_seconds
 
 EXAMPLES = examples(
     ("analyze", "spectra of every attention and MLP"),

@@ -26,10 +26,10 @@ from fouriercache.cli.options import (
 )
 from fouriercache.cli.speak import say, show, show_json
 from fouriercache.errors import CalibrationError
+from fouriercache.figures import format_seconds
 from fouriercache.models.demo import GUIDANCE, load_demo_model, load_demo_scheduler
 from fouriercache.paths import path_of
 from fouriercache.report.console import draw_calibration
-from fouriercache.report.figures import format_seconds
 
 EXAMPLES = (
     examples(

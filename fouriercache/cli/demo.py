@@ -11,10 +11,10 @@ from fouriercache.cli.exits import CHECK_FAILED
 from fouriercache.cli.options import DryRun, Json, Seed, Steps, examples
 from fouriercache.cli.speak import Bars, complain, say, show, show_json
 from fouriercache.extras import install_line
+from fouriercache.figures import format_seconds
 from fouriercache.paths import path_of
 from fouriercache.report.console import draw_plan, draw_runs
 from fouriercache.report.demo import PREDICTING, PREPARING, SHIPPING, choose_settings, estimate_seconds, run_demo
-from fouriercache.report.figures import format_seconds
 from fouriercache.report.files import prepare_folder, write_report
 from fouriercache.report.shipping import can_ship
 

@@ -9,20 +9,26 @@ from rich.table import Table
 from rich.text import Text
 
 from fouriercache.calibrations import Calibration
-from fouriercache.report.data import DemoReport, GraphFacts
-from fouriercache.report.environment import Finding, State
-from fouriercache.report.figures import (
+from fouriercache.figures import (
     format_bytes,
-    format_count,
-    format_duration,
     format_percent,
     format_ratio,
     format_speedup,
 )
+from fouriercache.report.data import DemoReport, GraphFacts
+from fouriercache.report.environment import Finding, State
 from fouriercache.report.gain import Gain
 from fouriercache.report.stopwatch import Bench
-from fouriercache.report.views import build_cost_rows, group_sites
 from fouriercache.runtime.estimates import CostEstimate
+from fouriercache.runtime.tables import (
+    TextTable,
+    cost_lines,
+    cost_table,
+    grid_text,
+    modes_table,
+    refused_table,
+    sites_table,
+)
 
 _STATES: dict[State, tuple[str, str]] = {
     "good": ("ok", "green"),
@@ -98,31 +104,20 @@ def draw_calibration(found: Calibration) -> RenderableType:
 
 def draw_facts(facts: GraphFacts) -> RenderableType:
     """Draw what `inspect` found: sites, what was left alone, the grid, the cost of each mode."""
-    sites = _table("Sites", "kind", "blocks", "shape", "gate", "found", numbers=("found",))
-    for group in group_sites(facts.sites):
-        gate = "yes" if group.gated else "no"
-        sites.add_row(group.kind, Text(group.blocks), Text(f"[{group.shape}]"), gate, str(group.count))
-    parts: list[RenderableType] = [Text(facts.label, style="bold"), Text(), sites, Text()]
-    if facts.refusals:
-        refused = _table("Left alone, and why", "pass", "reason", "node")
-        for refusal in facts.refusals:
-            refused.add_row(refusal.pass_name, Text(refusal.reason), Text(refusal.node))
-        parts += [refused, Text()]
-    else:
-        parts += [Text("Nothing was left alone."), Text()]
-    if facts.grid is None:
-        parts += [Text("Token grid: not found"), Text()]
-    else:
-        grid = facts.grid
-        parts += [Text(f"Token grid: {grid.t} x {grid.h} x {grid.w}, first token at {grid.start}"), Text()]
-    numbers = ("FLOPs", "launches", "weights read")
-    costs = _table("Cost of one call", "mode", *numbers, numbers=numbers)
-    names = {"prepared": "reuse, prepared"}
-    for mode in facts.modes:
-        cells = (format_count(mode.flops), str(mode.launches), format_bytes(mode.weight_bytes))
-        costs.add_row(names.get(mode.mode, mode.mode), *cells)
-    costs.add_row("prepared / compute", *(row.share for row in build_cost_rows(facts)), style="dim")
-    return Group(*parts, costs)
+    modes = [(mode.mode, mode.flops, mode.launches, mode.weight_bytes) for mode in facts.modes]
+    parts: list[RenderableType] = [Text(facts.label, style="bold")]
+    refused = [(refusal.pass_name, refusal.reason, refusal.node) for refusal in facts.refusals]
+    tables = (sites_table(facts.sites), refused_table(refused), grid_text(facts.grid), modes_table(modes, facts.batch))
+    for part in tables:
+        parts += [Text(), Text(part) if isinstance(part, str) else _draw(part)]
+    return Group(*parts)
+
+
+def _draw(found: TextTable) -> Table:
+    table = _table(found.title, *found.columns, numbers=found.numbers)
+    for row in found.rows:
+        table.add_row(*map(Text, row))
+    return table
 
 
 def draw_gain(gain: Gain) -> RenderableType:
@@ -139,33 +134,7 @@ def draw_gain(gain: Gain) -> RenderableType:
 
 def draw_cost(cost: CostEstimate) -> RenderableType:
     """Draw what steps and a trajectory are predicted to cost on a device."""
-    numbers = ("FLOPs", "launches", "moved", "time", "memory")
-    table = _table(f"Predicted for {cost.device.name}, batch {cost.batch}", "step", *numbers, numbers=numbers)
-    for mode, step in cost.modes.items():
-        table.add_row(
-            mode,
-            format_count(step.flops),
-            str(step.launches),
-            format_bytes(step.moved),
-            format_duration(step.seconds),
-            format_bytes(step.memory),
-        )
-    fits = "" if cost.fits else f": more than the {format_bytes(cost.device.memory or 0)} that it has"
-    lines = [
-        "",
-        f"Weights {format_bytes(cost.weights)}, kept features {format_bytes(cost.cache)}, hoisted values "
-        f"{format_bytes(cost.hoisted)}; at most {format_bytes(cost.peak_memory)} at once{fits}",
-    ]
-    found = cost.trajectory
-    if found is None:
-        lines.append("Computed steps are decided as they run: give them to see a trajectory")
-    else:
-        lines.append(
-            f"Trajectory: {len(found.computed)} of {found.steps} steps computed, "
-            f"{format_speedup(1 / found.flops_speedup)} by FLOPs, {format_speedup(1 / found.speedup)} by time "
-            f"({format_duration(found.original.seconds)} to {format_duration(found.cached.seconds)})"
-        )
-    return Group(table, *(Text(line) for line in lines))
+    return Group(_draw(cost_table(cost)), Text(), *map(Text, cost_lines(cost)))
 
 
 def draw_bench(title: str, bench: Bench) -> RenderableType:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fouriercache.report.prediction import Prediction
+from fouriercache.runtime.tables import SiteRow
 
 _JSON_SCHEMA = 1
 """Version of `DemoReport.as_dict`; a change that could break a reader raises it."""
@@ -80,17 +81,6 @@ class DemoRun:
 
 
 @dataclass(frozen=True)
-class SiteRow:
-    """A site that was found; `shape` is printed as it stands, a dynamic batch has a name in it."""
-
-    kind: str
-    block: str
-    name: str
-    shape: str
-    gated: bool
-
-
-@dataclass(frozen=True)
 class Refusal:
     """A rewrite that a pass declined, with its reason and the node it looked at."""
 
@@ -127,6 +117,7 @@ class GraphFacts:
     """What the compiler did for one method and site.
 
     `canonical` and `reuse` are whole program texts, `block` is the label of the block that stands for all of them.
+    `batch` is the one that costs are counted for.
     """
 
     method: str
@@ -138,6 +129,7 @@ class GraphFacts:
     block: str
     canonical: str = field(repr=False)
     reuse: str = field(repr=False)
+    batch: int | None = None
 
     @property
     def label(self) -> str:

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from fouriercache.report.data import GraphFacts, Grid, ModeRow, Refusal, SiteRow
+from fouriercache.report.data import GraphFacts, Grid, ModeRow, Refusal
 from fouriercache.report.highlight import choose_block
-from fouriercache.report.views import name_span
 from fouriercache.runtime.module import OptimizedModule
+from fouriercache.runtime.tables import site_rows
 
 
 def collect_facts(fast: OptimizedModule, method: str, site: str) -> GraphFacts:
     """Read sites, refusals, grid, costs and program texts off an optimised module that has been captured."""
     report = fast.report
     canonical = fast.program("canonical").text()
-    every_block = name_span([found.path for found in report.blocks])
     return GraphFacts(
         method=method,
         site=site,
-        sites=tuple(
-            SiteRow(
-                found.kind,
-                found.block or every_block,
-                found.name,
-                _shape_text(found.shape),
-                found.gated,
-            )
-            for found in report.sites
-        ),
+        sites=site_rows(report.sites, report.blocks),
         refusals=tuple(
             Refusal(name, reason.reason, str(reason.node or ""))
             for name, reasons in report.refused.items()
@@ -41,10 +29,5 @@ def collect_facts(fast: OptimizedModule, method: str, site: str) -> GraphFacts:
         block=choose_block(canonical),
         canonical=canonical,
         reuse=fast.program("reuse").text(),
+        batch=report.counted_batch,
     )
-
-
-def _shape_text(shape: Sequence[int | str]) -> str:
-    """Show a shape with its symbols numbered from 0, as program texts do: the capture's own numbers mean nothing."""
-    symbols = list(dict.fromkeys(size for size in shape if isinstance(size, str)))
-    return ", ".join(f"s{symbols.index(size)}" if isinstance(size, str) else str(size) for size in shape)

@@ -9,8 +9,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from fouriercache.figures import format_bytes, format_percent, format_ratio, format_seconds, format_speedup
 from fouriercache.report.data import DemoReport, DemoRun, Shipped
-from fouriercache.report.figures import format_bytes, format_percent, format_ratio, format_seconds, format_speedup
 from fouriercache.report.images import DIFFERENCE_GAIN
 from fouriercache.report.plots import error_against_speed, error_along_the_way, series_colours
 from fouriercache.report.views import (

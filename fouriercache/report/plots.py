@@ -18,8 +18,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
+from fouriercache.figures import format_percent
 from fouriercache.report.data import DemoReport, DemoRun
-from fouriercache.report.figures import format_percent
 from fouriercache.report.labels import place_labels
 
 _INK, _QUIET, _LINE, _PAPER = "#010101", "#020202", "#030303", "#040404"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from fouriercache.report.data import DemoReport, DemoRun, GraphFacts, ModeRow, SiteRow
-from fouriercache.report.figures import format_bytes, format_count, format_percent, format_ratio, format_speedup
+from fouriercache.figures import format_bytes, format_count, format_percent, format_ratio, format_speedup
+from fouriercache.report.data import DemoReport, DemoRun, GraphFacts, ModeRow
 from fouriercache.report.highlight import block_text, find_slots, highlight
 from fouriercache.report.images import data_address, difference
+from fouriercache.runtime.tables import SiteGroup, SiteRow, group_sites
 
 NEUTRAL = "var(--quiet)"
 """The colour of what belongs to no method."""
@@ -60,23 +61,12 @@ class _Strip:
 
 
 @dataclass(frozen=True)
-class _SiteGroup:
-    """Sites that differ only in their block."""
-
-    kind: str
-    blocks: str
-    shape: str
-    gated: bool
-    count: int
-
-
-@dataclass(frozen=True)
 class _SiteTable:
     """The sites that answer one question: branch, block or stack."""
 
     title: str
     sites: tuple[SiteRow, ...]
-    groups: list[_SiteGroup]
+    groups: list[SiteGroup]
 
 
 @dataclass(frozen=True)
@@ -158,24 +148,6 @@ def build_site_tables(report: DemoReport) -> list[_SiteTable]:
         _SiteTable(f"{site.capitalize()} sites", first[site].sites, group_sites(first[site].sites))
         for site in dict.fromkeys(graph.site for graph in report.graphs)
     ]
-
-
-def group_sites(sites: Sequence[SiteRow]) -> list[_SiteGroup]:
-    """Group sites by kind, shape and gate, in order of first appearance."""
-    members: dict[tuple[str, str, bool], list[str]] = {}
-    for site in sites:
-        members.setdefault((site.kind, site.shape, site.gated), []).append(site.block)
-    return [
-        _SiteGroup(kind, name_span(blocks), shape, gated, len(blocks))
-        for (kind, shape, gated), blocks in members.items()
-    ]
-
-
-def name_span(blocks: Sequence[str]) -> str:
-    """Name a run of blocks by its ends: "blocks.0 to 7"."""
-    first, last = blocks[0], blocks[-1]
-    room, dot, number = last.rpartition(".")
-    return first if first == last else f"{first} to {number if dot and first.startswith(room + dot) else last}"
 
 
 def build_cost_rows(graph: GraphFacts) -> list[_CostRow]:

@@ -16,6 +16,7 @@ from fouriercache.errors import BundleError, PreconditionError
 from fouriercache.runtime.drop_in import DropIn
 from fouriercache.runtime.request import Request
 from fouriercache.runtime.rules import Rules
+from fouriercache.runtime.served import by_site
 from fouriercache.runtime.stepper import Stepper
 from fouriercache.runtime.untraced import check_untraced, untraced
 from fouriercache.tracing import first_line
@@ -77,10 +78,26 @@ class BundledModule(DropIn):
         check_untraced("a bundle", "Its graphs are ONNX already: the .onnx files in its folder.")
         return self.session(*args, **kwargs)
 
-    def new_session(self) -> Request:
-        """Return a request with its own state; call it like the model. Requests do not disturb each other."""
+    def new_session(self, *, num_steps: int | None = None) -> Request:
+        """Return a request with its own state; call it like the model. Requests do not disturb each other.
+
+        Args:
+            num_steps: denoising steps of its trajectories; those of the bundle when not given.
+
+        Raises:
+            MethodError: it is no number of steps, or the method is made for another.
+            CalibrationError: the method was calibrated for the timesteps of another number of steps.
+            BundleError: the schedule tells sites apart, and the bundle has the graphs of its own number of steps alone.
+        """
+        rules = self.rules.of_length(num_steps)
+        if rules.num_steps != self.rules.num_steps and by_site(rules.method.schedule) is not None:
+            raise BundleError(
+                "the schedule computes single sites at some steps, and the bundle has graphs of those that "
+                f"{self.rules.num_steps} steps have.\n  where: {self.folder}\n"
+                f"  Export another one, of optimize(..., num_steps={num_steps})."
+            )
         return Request(
-            self.rules(),
+            rules(),
             self,
             self._serve,
             self._flatten,

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 
 from torch import Tensor, nn
 
+from fouriercache.preconditions import refuse_second_cache
 from fouriercache.runtime.request import Request
 from fouriercache.runtime.rules import Rules
 
@@ -32,8 +33,17 @@ class DropIn(nn.Module):
         found: Request = self._local.request
         return found
 
-    def new_session(self) -> Request:
-        """Return a request with its own state; call it like the model. Requests do not disturb each other."""
+    def new_session(self, *, num_steps: int | None = None) -> Request:  # noqa: ARG002  # for those who make them
+        """Return a request with its own state; call it like the model. Requests do not disturb each other.
+
+        Args:
+            num_steps: denoising steps of its trajectories; those that this was made for when not given. Graphs do not
+                depend on it, so none is captured anew.
+
+        Raises:
+            MethodError: it is no number of steps, or the method is made for another.
+            CalibrationError: the method was calibrated for the timesteps of another number of steps.
+        """
         raise TypeError(f"{type(self).__name__} makes no requests")
 
     def prepare(self, timesteps: Sequence[float] | Tensor) -> None:
@@ -47,6 +57,8 @@ class DropIn(nn.Module):
     def cache_context(self, name: str, **information: object) -> AbstractContextManager[None]:
         """Name the pass that calls inside belong to ("cond", "uncond"), as diffusers' pipelines do."""
         return self.session.cache_context(name, **information)
+
+    enable_cache = staticmethod(refuse_second_cache)
 
     @property
     def cache_bytes(self) -> int:

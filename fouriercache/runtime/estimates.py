@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fouriercache.cost import Device, Work
+from fouriercache.runtime.tables import cost_lines, cost_table
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class TrajectoryEstimate:
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """What `fast.report.cost` predicts; nothing of it was run.
+    """What `fast.report.cost` predicts; nothing of it was run. `print` shows it as a table.
 
     Attributes:
         device: whose ceilings were taken. batch: samples in a call.
@@ -74,6 +75,9 @@ class CostEstimate:
     hoisted: int
     modes: Mapping[str, StepEstimate]
     trajectory: TrajectoryEstimate | None
+
+    def __str__(self) -> str:
+        return "\n".join([cost_table(self).text(), "", *cost_lines(self)])
 
     @property
     def peak_memory(self) -> int:

@@ -26,11 +26,12 @@ class LiveStepper(Stepper):
     """Runs the programs of `steps` with the live weights of `model`.
 
     Attributes:
-        used: when it was last found for a call, by a number that grows.
+        used: when it was last found for a call, by a number that grows. batch: samples in the call that it was captured
+            for.
     """
 
-    def __init__(self, steps: Steps, model: nn.Module, method: Method, backend: Backend) -> None:
-        self.steps, self.used = steps, 0
+    def __init__(self, steps: Steps, model: nn.Module, method: Method, backend: Backend, batch: int) -> None:
+        self.steps, self.used, self.batch = steps, 0, batch
         canonical = steps.canonical
 
         def build(key: ModeKey) -> Parts:
@@ -119,5 +120,13 @@ def program_of(steps: Steps, name: str) -> Program:
             "there is no program called 'probe': the schedule knows its steps without looking.\n"
             "  Schedules with an indicator have one, as that of fc.TeaCache()."
         )
-    names = ", ".join(("canonical", "cond", *steps.modes, "probe"))
-    raise PreconditionError(f"no program called {name!r}.\n  There are: {names}.")
+    single = () if "partial" in steps.modes else ("cond",)
+    names = ("canonical", *single, *steps.modes, *(() if steps.probe is None else ("probe",)))
+    raise PreconditionError(f"no program called {name!r}.\n  There are: {', '.join(names)}.")
+
+
+def batch_of(steps: Steps, call: Call) -> int:
+    """Return how many samples a call has, of those that a capture serves."""
+    names = [given.name for given in steps.capture.program.inputs]
+    sample = call.tensors[names.index(steps.capture.program.inputs_of("sample")[0].name)]
+    return int(sample.shape[0])

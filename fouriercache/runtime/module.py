@@ -16,7 +16,7 @@ from fouriercache.preconditions import check_not_offloaded
 from fouriercache.program import NoMatch, Program
 from fouriercache.runtime.backend import Backend
 from fouriercache.runtime.generation import Generation, check_eval
-from fouriercache.runtime.live import LiveStepper, program_of
+from fouriercache.runtime.live import LiveStepper, batch_of, program_of
 from fouriercache.runtime.model_names import ModelNames
 from fouriercache.runtime.report import Report, report_of
 from fouriercache.runtime.request import Request
@@ -58,6 +58,11 @@ class OptimizedModule(ModelNames):
         self.stand_for(model)
         rules()  # a schedule that cannot work is refused here, not in the first call
 
+    def extra_repr(self) -> str:
+        """What `repr` says beside the model's modules."""
+        given = f"num_steps={self.rules.num_steps}, backend={self._backend.name!r}"
+        return f"model={type(self.model).__name__}, method={self.method!r}, {given}"
+
     @untraced
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run one step for this thread's own request; see `Request` for what it raises.
@@ -73,10 +78,19 @@ class OptimizedModule(ModelNames):
         )
         return self.session(*args, **kwargs)
 
-    def new_session(self) -> Request:
-        """Return a request with its own state; call it like the model. Requests do not disturb each other."""
+    def new_session(self, *, num_steps: int | None = None) -> Request:
+        """Return a request with its own state; call it like the model. Requests do not disturb each other.
+
+        Args:
+            num_steps: denoising steps of its trajectories; those of `optimize` when not given. Graphs do not depend on
+                it, so sessions of all lengths share the captures.
+
+        Raises:
+            MethodError: it is no number of steps, or the method is made for another.
+            CalibrationError: the method was calibrated for the timesteps of another number of steps.
+        """
         return Request(
-            self.rules(),
+            self.rules.of_length(num_steps)(),
             self.model,
             self._serve,
             self._flatten,
@@ -91,7 +105,9 @@ class OptimizedModule(ModelNames):
             NotCapturedError: nothing has been captured yet of the model as it is; for `hasattr`, the attribute is not
                 there yet.
         """
-        return report_of(self._captured(), self.method, self.session.num_steps, self.session.decisions)
+        newest, session = self._captured(), self.session
+        batch = next((stepper.batch for stepper in self._steppers if stepper.steps is newest), None)
+        return report_of(newest, self.method, session.num_steps, session.decisions, batch)
 
     def program(self, name: str) -> Program:
         """Return a program of the last capture by its name.
@@ -218,7 +234,9 @@ class OptimizedModule(ModelNames):
         return self._generation
 
     def _make_stepper(self, arguments: Mapping[str, Any], fixed: NoMatch | None) -> LiveStepper:
-        return LiveStepper(self._build(self.model, arguments, fixed), self.model, self.method, self._backend)
+        steps = self._build(self.model, arguments, fixed)
+        batch = batch_of(steps, self._binder.flatten(arguments))
+        return LiveStepper(steps, self.model, self.method, self._backend, batch)
 
 
 def _restore(model: nn.Module, build: Build, backend: Backend, rules: Rules, is_checked: bool) -> OptimizedModule:

@@ -6,18 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fouriercache.checks import check_whole
-from fouriercache.cost import Device, ModeCost, cost_of
+from fouriercache.cost import Device, ModeCost, cost_of, hinted
+from fouriercache.errors import MethodError
 from fouriercache.methods import Method
-from fouriercache.program import Block, NoMatch, Site, TokenGrid
+from fouriercache.program import Block, NoMatch, Site, TokenGrid, tensor_of
 from fouriercache.runtime.estimate import estimate_cost
 from fouriercache.runtime.estimates import CostEstimate
+from fouriercache.runtime.tables import grid_text, modes_table, refused_table, site_rows, sites_table
 from fouriercache.schedules import Decision
 from fouriercache.steps import StepPrograms, Steps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
-    """Facts of one capture.
+    """Facts of one capture; `print` shows them as tables.
 
     Attributes:
         sites: the sites that hold a cache. found: every site, by kind of site.
@@ -31,6 +33,7 @@ class Report:
             pass, and whether a distance was moved into a polynomial's range for it.
         is_from_disk: whether the capture comes from `cache_dir`.
         steps: the programs of the capture. method: what they are for. num_steps: of a trajectory, None if unknown.
+        batch: samples in the call that was captured; None if that is not known.
     """
 
     sites: tuple[Site, ...]
@@ -45,6 +48,39 @@ class Report:
     method: Method = field(repr=False)
     num_steps: int | None = None
     is_from_disk: bool = False
+    batch: int | None = None
+
+    def __repr__(self) -> str:
+        refused = sum(map(len, self.refused.values()))
+        return (
+            f"Report({self.method.name}: {len(self.sites)} {self.method.site} sites, {refused} refused, "
+            f"modes {', '.join(self.modes)})"
+        )
+
+    def __str__(self) -> str:
+        modes = [(mode, cost.flops, cost.launches, cost.parameters_read) for mode, cost in self.modes.items()]
+        prepared = self.moving["reuse"]
+        modes.append(("prepared", prepared.flops, prepared.launches, prepared.parameters_read))
+        refused = [
+            (name, reason.reason, str(reason.node or ""))
+            for name, reasons in self.refused.items()
+            for reason in reasons
+        ]
+        parts = (
+            f"{self.method.name}, {self.method.site} sites",
+            sites_table(site_rows(self.sites, self.blocks)),
+            refused_table(refused),
+            grid_text(self.grid),
+            modes_table(modes, self.counted_batch),
+        )
+        return "\n\n".join(part if isinstance(part, str) else part.text() for part in parts)
+
+    @property
+    def counted_batch(self) -> int:
+        """Samples in the call that `modes` and `moving` are counted for: those of the capture, at least 2 if any do."""
+        sample = tensor_of(self.steps.capture.program.inputs_of("sample")[0])
+        assert sample is not None
+        return hinted(sample.shape[0])
 
     def cost(
         self,
@@ -64,23 +100,29 @@ class Report:
             num_steps: of a trajectory; those of `optimize` when not given.
             computed: the computed steps, in place of the schedule's: those of a run, for a schedule that decides as it
                 runs.
-            batch: samples in a call, where the capture has a dynamic batch; that of the capture when not given.
+            batch: samples in a call, where the capture has a dynamic batch; those of the captured call when not given.
             prepared: whether `prepare` has fixed the timesteps, so that what depends on them alone runs in one batch.
             passes: calls of the model in a step, each with features of its own.
 
         Raises:
             MethodError: there is no such data sheet, it has no peak for a dtype of the model, `computed` is no table of
-                steps, or the capture does not serve the batch.
+                steps, the capture does not serve the batch, or `prepared` is no bool.
         """
         for name, value in {"passes": passes, "batch": 1 if batch is None else batch}.items():
             check_whole("Report.cost", name, value, least=1, advice="It counts calls of a step, or samples in a call.")
+        if type(prepared) is not bool:
+            raise MethodError(
+                f"Report.cost needs prepared to be True or False, got {prepared!r} of type {type(prepared).__name__}.\n"
+                f"  where: Report.cost(prepared={prepared!r})\n"
+                "  Pass True where fast.prepare fixes the timesteps before each trajectory."
+            )
         return estimate_cost(
             self.steps,
             self.method,
             device,
             num_steps=self.num_steps if num_steps is None else num_steps,
             computed=computed,
-            batch=batch,
+            batch=self.batch if batch is None else batch,
             prepared=prepared,
             passes=passes,
         )
@@ -91,6 +133,7 @@ def report_of(
     method: Method,
     num_steps: int | None = None,
     decisions: Mapping[int | str, tuple[Decision, ...]] | None = None,
+    batch: int | None = None,
 ) -> Report:
     """Collect the facts of a capture, and of the trajectory that runs."""
     canonical = steps.canonical
@@ -114,4 +157,5 @@ def report_of(
         method=method,
         num_steps=num_steps,
         is_from_disk=steps.capture.is_from_disk,
+        batch=batch,
     )

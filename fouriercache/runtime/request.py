@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fouriercache.calls import Call
 from fouriercache.errors import TrajectoryError
-from fouriercache.preconditions import check_filled
+from fouriercache.preconditions import check_filled, refuse_second_cache
 from fouriercache.runtime.call import StepCall, read_timesteps
 from fouriercache.runtime.check_finite import FiniteCheck
 from fouriercache.runtime.clock import PassKey
@@ -69,6 +69,8 @@ class Request:
             "a session cannot be copied or pickled: it holds the features of a running trajectory.\n"
             "  Make another of the same optimised module: fast.new_session()."
         )
+
+    enable_cache = staticmethod(refuse_second_cache)
 
     @untraced
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -17,7 +17,7 @@ from torch import nn
 import fouriercache as fc
 from fouriercache.bundle.manifest import Manifest
 from fouriercache.errors import BundleError, CaptureError
-from tests.tiny import labels, noise, step_inputs
+from tests.tiny import ROUNDING, denoise, distance, labels, noise, step_inputs
 
 pytestmark = pytest.mark.ort
 CALL = step_inputs(noise(), 500, labels())
@@ -93,3 +93,15 @@ def test_torch_compile_leaves_it_alone_and_no_tracer_keeps_one_step(bundled):
     assert not torch._dynamo.utils.counters["stats"]["unique_graphs"]
     with pytest.raises(CaptureError, match="ONNX already"):
         torch.export.export(bundled, (), CALL)
+
+
+def test_its_sessions_may_have_another_number_of_steps_unless_that_needs_other_graphs(bundled, stacked, monkeypatch):
+    session, steps = bundled.new_session(num_steps=5), (900, 700, 500, 300, 100)
+    found = denoise(session, timesteps=steps)
+    assert session.computed_steps[0] == stacked.method.schedule.steps(5)
+    assert distance(found, denoise(stacked.new_session(num_steps=5), timesteps=steps)) < ROUNDING
+    by_site = stacked.method.with_(schedule=fc.PerSite((2,)))
+    monkeypatch.setattr(bundled, "rules", replace(bundled.rules, method=by_site))
+    assert bundled.new_session().num_steps == bundled.new_session(num_steps=9).num_steps == 9
+    with pytest.raises(BundleError, match=r"(?s)of those that 9 steps have.*num_steps=5"):
+        bundled.new_session(num_steps=5)

@@ -15,9 +15,9 @@ from fouriercache.report.data import (
     PlanRow,
     Refusal,
     Shipped,
-    SiteRow,
 )
 from fouriercache.report.prediction import Prediction
+from fouriercache.runtime.tables import SiteRow
 
 NAMES = ("sphere", "ring", "star")
 STEPS = 12

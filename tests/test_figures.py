@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fouriercache.report.figures import (
+from fouriercache.figures import (
     format_bytes,
     format_count,
     format_duration,
