@@ -17,6 +17,7 @@ from fouriercache.calls import Binder, Call, apart, find_sample, find_timestep
 from fouriercache.disk_cache import CaptureCache
 from fouriercache.errors import CaptureError, TrajectoryError
 from fouriercache.kept import find_kept, record_with_tables
+from fouriercache.live_weights import released
 from fouriercache.preconditions import check_eval_mode, check_filled, check_not_offloaded, check_uncached
 from fouriercache.program import NoMatch, Program
 from fouriercache.questions import Answer, Questions, Recording, record
@@ -191,7 +192,7 @@ def capture(
     place = None if cache is None else cache.place(model, call, asked)
     kept = None if place is None else place.read()
     if kept is not None:
-        return replace(_of_call(call, kept), is_verified=verify, is_from_disk=True)
+        return _released(replace(_of_call(call, kept), is_verified=verify, is_from_disk=True), model)
     # Before it is traced: what the model makes once and keeps must not be made of torch.export's fake tensors.
     recording, tables = record_with_tables(model, arguments, run_model) if verify else (None, ())
 
@@ -223,7 +224,14 @@ def capture(
     if place is not None and found.is_verified == verify:
         made = Assembled(**{field.name: getattr(found, field.name) for field in fields(Assembled)})
         place.write(made, has_asked=bool(told or (recording is not None and recording.answers)))
-    return found
+    return _released(found, model)
+
+
+def _released(found: Capture, model: nn.Module) -> Capture:
+    """Return the capture with a program that holds no weight of the model, and looks them up there."""
+    program = found.program
+    attributes = released(program.attributes, program.sources)
+    return replace(found, program=replace(program, attributes=attributes, owner=model))
 
 
 def _of_call(call: Call, made: Assembled) -> Capture:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator, Sequence
-from itertools import repeat
-from operator import attrgetter, is_
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress, repeat
+from operator import attrgetter, call, is_
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +74,8 @@ class LiveWeights:
         # `to` changes a weight's own dtype, so what it was must be known apart from it
         found = self._found()
         self._dtypes, self._devices = list(map(_DTYPE, found)), list(map(_DEVICE, found))
-        self._seen = found, _counting(found)
+        self._replaced = itertools.count()
+        self._seen = self._look(found)
 
     def get(self) -> list[Tensor]:
         """Return them, in the order of `paths`.
@@ -92,11 +95,14 @@ class LiveWeights:
         Operations on `weight.data`, and on weights made in torch.inference_mode, leave none. Raises as `get` does.
         """
         found = self.get()
-        seen, counting = self._seen
-        if not all(map(is_, found, seen)):
-            counting = _counting(found)
-            self._seen = found, counting
-        return (*map(id, found), *map(_VERSION, counting))
+        seen, is_counting, number = self._seen
+        if not all(map(is_, found, map(call, seen))):
+            self._seen = _, is_counting, number = self._look(found)
+        return (number, *map(_VERSION, compress(found, is_counting)))
+
+    def _look(self, found: Sequence[Tensor]) -> tuple[list[ref[Tensor]], list[bool], int]:
+        """The weights, without holding them; which of them count what is written into them; a number for these."""
+        return list(map(ref, found)), [not weight.is_inference() for weight in found], next(self._replaced)
 
     def _found(self) -> list[Tensor]:
         now: list[Any] = list(map(dict.get, self._parents, self._names))
@@ -123,11 +129,6 @@ class LiveWeights:
 
 
 _DTYPE, _DEVICE, _VERSION = attrgetter("dtype"), attrgetter("device"), attrgetter("_version")
-
-
-def _counting(weights: Sequence[Tensor]) -> list[Tensor]:
-    """Those that count what is written into them."""
-    return [weight for weight in weights if not weight.is_inference()]
 
 
 def _links(model: nn.Module, paths: Sequence[str]) -> list[tuple[str, nn.Module, str, nn.Module]]:
@@ -157,6 +158,33 @@ def _has(model: nn.Module, path: str) -> bool:
     except AttributeError:
         return False
     return True
+
+
+def released(attributes: Mapping[str, Any], sources: Mapping[str, str]) -> dict[str, Any]:
+    """Return a program's attributes with the form alone of each weight that stands in the model: a meta tensor.
+
+    Names of one weight keep one tensor. So a weight that the model replaces by another is held by nobody.
+    """
+    forms: dict[int, Tensor] = {}
+    for name in sources:
+        weight: Any = attributes.get(name)
+        if type(weight) in (Tensor, nn.Parameter) and weight.layout is torch.strided and not weight.is_meta:
+            form = torch.empty_strided(weight.shape, weight.stride(), dtype=weight.dtype, device="meta")
+            is_parameter = isinstance(weight, nn.Parameter)
+            made = nn.Parameter(form, requires_grad=weight.requires_grad) if is_parameter else form
+            forms.setdefault(id(weight), made)
+    return {name: forms.get(id(value), value) for name, value in attributes.items()}
+
+
+def with_weights(model: nn.Module | None, attributes: Mapping[str, Any], sources: Mapping[str, str]) -> dict[str, Any]:
+    """Return a program's attributes with the weights that now stand in the model, where there is but their form."""
+    found = dict(attributes)
+    for name, path in sources.items() if model is not None else ():
+        weight = found.get(name)
+        if model is not None and isinstance(weight, Tensor) and weight.is_meta:
+            live = WeightPlace(model, path).get()
+            found[name] = weight if live is None else live
+    return found
 
 
 def plain_parts(weight: Tensor) -> Iterator[Tensor]:

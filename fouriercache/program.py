@@ -1,7 +1,7 @@
 """`Program`: an FX graph with named roles for its inputs and outputs, the sites found in it, and a stable text.
 
-A program owns its graph and shares its weights: `attributes` maps the names that `get_attr` nodes use to the very
-tensors of the user's model. Passes edit `graph` in place; nothing else in the package does.
+A program owns its graph and shares its weights: names that `get_attr` nodes use stand for tensors of the user's model,
+which are looked up there. Passes edit `graph` in place; nothing else in the package does.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from fouriercache.checks import check_whole
 from fouriercache.errors import VerifyError
+from fouriercache.live_weights import with_weights
 from fouriercache.text import program_text
 
 Role = Literal[
@@ -136,7 +137,7 @@ class Program:
 
     Attributes:
         graph: ATen calls, `fouriercache` calls, placeholders and `get_attr`; every call has `meta["val"]`.
-        attributes: tensors and subgraphs that `get_attr` nodes name.
+        attributes: tensors and subgraphs that `get_attr` nodes name; of a weight of `owner`, its form alone.
         sources: `get_attr` name -> qualified name in the user's model; constants of the capture are absent.
         inputs, outputs: roles, in the graph's order.
         blocks: repeated blocks in order of execution.
@@ -145,6 +146,7 @@ class Program:
         history: K, the computed steps that are kept; 0 before a cache is inserted.
         slots: what each input of role "slot" holds, by the input's name.
         refused: pass name -> why it left something alone.
+        owner: the model, if weights are looked up there.
     """
 
     graph: fx.Graph
@@ -159,6 +161,7 @@ class Program:
     history: int = 0
     slots: dict[str, Slot] = field(default_factory=dict)
     refused: dict[str, list[NoMatch]] = field(default_factory=dict)
+    owner: nn.Module | None = None
 
     def clone(self) -> Program:
         """Copy the graph and the facts; share the tensors."""
@@ -237,10 +240,9 @@ class Program:
 
     def module(self) -> fx.GraphModule:
         """Build an executable module: flat positional inputs, a flat tuple out; weights are shared, not copied."""
-        used = {str(node.target) for node in self.graph.find_nodes(op="get_attr")}
-        root = {name: value for name, value in self.attributes.items() if name in used}
-        graph = self.clone().graph
-        return fx.GraphModule(root, graph, class_name="Step")
+        values = with_weights(self.owner, self.attributes, self.sources)
+        root = {str(node.target): values[str(node.target)] for node in self.graph.find_nodes(op="get_attr")}
+        return fx.GraphModule(root, self.clone().graph, class_name="Step")
 
     def verify(self) -> None:
         """Check what must hold between passes.

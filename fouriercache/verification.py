@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from fouriercache.errors import CaptureError
 from fouriercache.gates import gate_of
+from fouriercache.live_weights import with_weights
 from fouriercache.program import Program
 
 _ADVICE = (
@@ -36,7 +37,7 @@ def run_model(model: nn.Module, arguments: Mapping[str, Any]) -> list[Any]:
 def run_program(program: Program, tensors: Sequence[Tensor]) -> tuple[Any, ...]:
     """Run a program's graph call by call: for a single run, to compile it takes longer."""
     root = nn.Module()
-    for name, value in program.attributes.items():
+    for name, value in with_weights(program.owner, program.attributes, program.sources).items():
         setattr(root, name, value)
     interpreter = fx.Interpreter(root, graph=program.graph)
     return cast(tuple[Any, ...], interpreter.run(*tensors, enable_io_processing=False))

@@ -5,14 +5,18 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from operator import is_
 from types import MethodType
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
-from fouriercache.errors import LoweringError, MethodError
+from fouriercache.errors import CaptureError, LoweringError, MethodError, TrajectoryError
 from fouriercache.extras import import_extra
 from fouriercache.live_weights import LiveWeights
 from fouriercache.program import Input, Program
@@ -139,6 +143,11 @@ def backend_from_name(name: str) -> Backend:
     return _BACKENDS[name]()
 
 
+_PROGRAMS = WeakIdKeyDictionary()
+"""The programs that are bound to each model."""
+_LOCK = threading.Lock()
+
+
 class LiveProgram:
     """A program on a backend, bound to the live weights of the user's model.
 
@@ -149,24 +158,37 @@ class LiveProgram:
     def __init__(self, program: Program, model: nn.Module, backend: Backend) -> None:
         self.inputs = program.inputs
         self.outputs = tuple(output.name for output in program.outputs)
-        self._module = program.module()
+        self._module = replace(program, owner=None).module()  # bound when it first runs
         read = [str(node.target) for node in program.graph.find_nodes(op="get_attr")]
         sources = {name: program.sources[name] for name in read if name in program.sources}
         self._names, self._weights = tuple(sources), LiveWeights(model, list(sources.values()))
         self._bound: list[Tensor] = []
         self._lock = threading.Lock()
         self._run = backend.compile(self._module, program.inputs)
+        with _LOCK:
+            self._others: WeakSet[LiveProgram] = _PROGRAMS.setdefault(model, WeakSet())
+            self._others.add(self)
 
     def __call__(self, values: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Run on one tensor for each of `inputs`, in their order."""
         weights = self._weights.get()
-        if len(self._bound) != len(weights) or not all(map(is_, weights, self._bound)):
+        if len(self._bound) != len(weights):
             self._bind(weights)
+        elif not all(map(is_, weights, self._bound)):
+            self._bind_all()
         return tuple(self._run(*values))
 
     def version(self) -> tuple[int, ...]:
         """Changes whenever a weight does; see `LiveWeights.version`."""
         return self._weights.version()
+
+    def _bind_all(self) -> None:
+        """Bind what the model's programs have bound anew, or one that seldom runs would hold what was replaced."""
+        with _LOCK:
+            programs = [program for program in self._others if program._bound]
+        for program in programs:
+            with suppress(CaptureError, TrajectoryError):  # it may be of another structure than the model has now
+                program._bind(program._weights.get())
 
     def _bind(self, weights: list[Tensor]) -> None:
         parameters: dict[str, Any] = self._module._parameters
