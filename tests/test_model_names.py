@@ -91,6 +91,20 @@ def test_what_is_deleted_is_gone_from_the_model(fast, model):
         del fast.scale
 
 
+def test_what_is_set_on_a_session_is_the_models_too(fast, model):
+    session = fast.new_session()
+    before = denoise(session)
+    session.scale = 3.0
+    assert model.scale == session.scale == 3.0
+    after = denoise(session)
+    assert is_same(after, denoise(model))
+    assert not is_same(after, before)
+    with pytest.raises(AttributeError, match="num_steps"):
+        session.num_steps = 3
+    del session.scale
+    assert not hasattr(model, "scale")
+
+
 def test_its_own_names_stay_its_own(fast, model):
     fast._note, fast.check_finite = 1, False
     assert not {"_note", "check_finite"} & vars(model).keys()

@@ -33,7 +33,8 @@ class Request:
 
     Gradients flow through the step that is called, not through the features kept of earlier ones.
 
-    Attributes that it lacks are the model's own, and for `isinstance` it is of the model's class, for pipelines' sake.
+    Attributes that it lacks are the model's own, read and set, and for `isinstance` it is of the model's class, for
+    pipelines' sake.
 
     Made by `fast.new_session()`; `fast(...)` itself uses one of its own for each thread.
     """
@@ -59,6 +60,18 @@ class Request:
         if hasattr(type(self), name) or "_model" not in vars(self):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self._model, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_") or hasattr(type(self), name):
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self._model, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name.startswith("_") or hasattr(type(self), name):
+            object.__delattr__(self, name)
+        else:
+            delattr(self._model, name)
 
     @property  # type: ignore[misc]  # typeshed has it writable, for assignments that nobody makes here
     def __class__(self) -> type:
