@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from types import TracebackType
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
+import torch
 from torch import nn
 from torch.utils.weak import WeakIdKeyDictionary
 
@@ -32,6 +33,19 @@ def one_at_a_time(function: Callable[P, T]) -> Callable[P, T]:
             return function(*args, **kwargs)
 
     return run
+
+
+@contextmanager
+def tracing() -> Iterator[None]:
+    """Let make_fx trace while no other thread does; torch is told, or compiled code in any thread would refuse."""
+    with TRACING:
+        compiler: Any = torch.compiler
+        before = compiler._is_compiling_flag
+        compiler._is_compiling_flag = True
+        try:
+            yield
+        finally:
+            compiler._is_compiling_flag = before
 
 
 class Gate:

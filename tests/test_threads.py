@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 import fouriercache as fc
 from fouriercache.gates import Gate, gate_of
+from fouriercache.passes.edit import insert_traced
+from fouriercache.testing.programs import trace
 from tests.tiny import METHOD, ROUNDING, TIMESTEPS, denoise, distance, labels, noise, step_inputs, tiny_dit
 
 pytestmark = pytest.mark.usefixtures("captured_anew")
@@ -125,6 +127,28 @@ def test_two_threads_that_capture_at_once_leave_nn_module_as_it_was():
     assert set(found) == {"captured"}
     assert (nn.Module.__call__, nn.Module.__getattr__) == (call, getattribute)
     assert first.program("compute").text() == second.program("compute").text()
+
+
+def test_compiled_graphs_run_while_another_thread_traces_a_rewrite():
+    """torch refuses compiled code wherever a bare make_fx traces, in whatever thread; passes trace what they insert."""
+
+    def add(x: Tensor) -> Tensor:
+        return x + 1
+
+    compiled = torch.compile(add, backend="eager")
+    given, found = torch.ones(2), list[Tensor]()
+    compiled(given)
+    program = trace(lambda x: x * 2, given)
+
+    def insert(x: Tensor) -> Tensor:
+        thread = threading.Thread(target=lambda: found.append(compiled(given)))
+        thread.start()
+        thread.join(60)
+        return x + x
+
+    (call,) = program.calls()
+    insert_traced(call, insert, program.placeholders[0])
+    assert [value.tolist() for value in found] == [[2.0, 2.0]]
 
 
 def test_a_session_that_is_traced_is_refused():

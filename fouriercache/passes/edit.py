@@ -20,7 +20,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, StatelessSymbolicContext
 
 from fouriercache.errors import PassError
-from fouriercache.gates import TRACING
+from fouriercache.gates import tracing
 from fouriercache.passes.fakes import known_result
 from fouriercache.program import Input, Program, Role, value_of
 
@@ -60,7 +60,7 @@ def insert_traced(anchor: fx.Node, fn: Callable[..., Any], *sources: fx.Node, li
     values = [value_of(source) for source in sources]
     mode = detect_fake_mode(values)
     fixed = dict(mode.shape_env.replacements) if mode is not None and mode.shape_env is not None else {}
-    with TRACING, mode or contextlib.nullcontext(), enable_python_dispatcher():
+    with tracing(), mode or contextlib.nullcontext(), enable_python_dispatcher():
         values = _told_apart(values)
         traced = make_fx(fn, pre_dispatch=True, _allow_non_fake_inputs=True)(*values)
     if mode is not None and mode.shape_env is not None and mode.shape_env.replacements != fixed:
