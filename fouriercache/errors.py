@@ -19,8 +19,8 @@ class CaptureError(OptimizeError):
     """The model could not be captured as a graph, or the captured graph does not compute what the model computes."""
 
 
-class CacheFolderError(OptimizeError, OSError):
-    """The folder for captures on disk cannot be made or written to, or others can write to it."""
+class CacheFolderError(OptimizeError):
+    """A folder for captures or TensorRT plans cannot be made, looked at or written to, or others can write to it."""
 
 
 class UnsupportedModelError(OptimizeError):

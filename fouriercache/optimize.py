@@ -83,7 +83,7 @@ def optimize(
         LoweringError: there is no GPU, and the backend needs one.
         CalibrationError: the calibration cannot be read, or was made for another model, method or number of steps.
         PathError: a path is none.
-        CacheFolderError: `cache_dir` cannot be made or written to, or others can write to it.
+        CacheFolderError: `cache_dir` cannot be made or written to, or others can write to it or to a folder above it.
         CaptureError: `model` is not a plain eval-mode module, or (with `example_inputs`) cannot be captured.
         UnsupportedModelError: (with `example_inputs`) there is no site to cache, or `grid` fits no token stream.
     """

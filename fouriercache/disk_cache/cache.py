@@ -37,7 +37,7 @@ class CaptureCache:
     """A folder of captures; see `fouriercache.optimize`, `cache_dir`.
 
     Raises:
-        CacheFolderError: the folder cannot be made or written to, or others can write to it.
+        CacheFolderError: the folder cannot be made or written to, or others can write to it or to a folder above it.
     """
 
     path: Path

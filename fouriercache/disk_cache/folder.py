@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fouriercache.errors import CacheFolderError
 from fouriercache.fingerprints import bytes_of
-from fouriercache.paths import check_private
+from fouriercache.paths import check_private, make_private
 from fouriercache.strict_files import read_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
@@ -33,11 +33,10 @@ class Folder:
         """Make the folder, for this user alone, if it is not there.
 
         Raises:
-            CacheFolderError: it cannot be made or written to, or others can write to it.
+            CacheFolderError: it cannot be made or written to, or others can write to it or to a folder above it.
         """
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            status = self.path.stat()
+            make_private(self.path)
         except OSError as error:
             raise CacheFolderError(
                 f"the cache folder {self.path} cannot be made: {error.strerror or error}.\n"
@@ -48,7 +47,7 @@ class Folder:
                 f"the cache folder {self.path} cannot be written to.\n"
                 "  Pass cache_dir= a folder of yours, or change its permissions."
             )
-        check_private(self.path, status, "graphs of your models", "pass cache_dir= a folder of yours")
+        check_private(self.path, "graphs of your models", "pass cache_dir= a folder of yours")
 
     def read(self, key: str) -> tuple[str, dict[str, Tensor]] | None:
         """Return an entry's JSON and tensors; None when there is none, or, with a warning, none that is whole."""

@@ -200,6 +200,18 @@ def test_a_folder_that_others_can_write_to_is_refused(tmp_path):
             fc.optimize(tiny_dit(), METHOD, cache_dir=tmp_path)
 
 
+def test_a_folder_in_one_that_others_can_write_to_is_refused(tmp_path):
+    above = tmp_path / "shared"
+    above.mkdir()
+    above.chmod(0o777)
+    with pytest.raises(
+        fc.CacheFolderError, match=rf"(?s)is in {above}, .*\(mode 777\).*cache_dir= .*chmod go-w {above}$"
+    ):
+        fc.optimize(tiny_dit(), METHOD, cache_dir=above / "deep" / "mine")
+    above.chmod(0o1777)
+    fc.optimize(tiny_dit(), METHOD, cache_dir=above / "deep" / "mine")
+
+
 def test_a_folder_that_cannot_be_made_is_refused_and_a_new_one_is_private(tmp_path, folder, cold):
     (tmp_path / "file").write_text("")
     with pytest.raises(fc.CacheFolderError, match=r"(?s)cannot be made: .*Pass cache_dir= a folder"):

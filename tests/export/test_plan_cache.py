@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import grp
 import hashlib
 import os
+import pwd
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -122,6 +126,67 @@ def test_a_folder_of_another_user_is_refused(tmp_path, cache, monkeypatch):
         monkeypatch.setattr(os, ask, lambda: 12345)
     with pytest.raises(CacheFolderError, match=r"(?s)belongs to another user .*FOURIERCACHE_PLANS"):
         cache.fetch("key", tmp_path / "copy.plan")
+
+
+def test_folders_above_that_are_missing_are_made_for_this_user_alone(tmp_path):
+    plan, path = made_up(tmp_path, b"a plan")
+    before = os.umask(0)
+    try:
+        PlanCache(tmp_path / "caches" / "fouriercache" / "plans").keep("key", plan, path)
+    finally:
+        os.umask(before)
+    made = ["caches", "caches/fouriercache", "caches/fouriercache/plans"]
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in made] == [0o700] * 3
+
+
+@pytest.mark.parametrize("where", ["shared/plans", "shared/deep/plans", "link"])
+def test_a_folder_that_others_can_replace_is_refused_before_a_plan_is_built(tmp_path, where):
+    plan, path = made_up(tmp_path, b"a plan")
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (tmp_path / "link").symlink_to(shared / "plans")
+    cache = PlanCache(tmp_path / where)
+    for mode in (0o777, 0o707):
+        shared.chmod(mode)
+        with pytest.raises(CacheFolderError, match=rf"(?s)is in {shared}, which others can write to \(mode {mode:o}"):
+            cache.fetch("key", tmp_path / "copy.plan")
+    shared.chmod(0o1777)
+    (shared / "plans").mkdir(mode=0o700)
+    cache.keep("key", plan, path)
+    assert cache.fetch("key", tmp_path / "copy.plan") == plan
+    shared.chmod(0o777)
+    with pytest.raises(CacheFolderError, match="FOURIERCACHE_PLANS, or chmod go-w"):
+        cache.keep("other", plan, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "members", "is_private"),
+    [("me", [], True), ("me", ["me"], True), ("me", ["me", "another"], False), ("staff", [], False)],
+)
+def test_a_group_that_is_this_users_alone_is_nobody_else(tmp_path, cache, monkeypatch, name, members, is_private):
+    tmp_path.chmod(0o770)
+    gid = tmp_path.stat().st_gid
+    user = pwd.struct_passwd(("me", "x", os.geteuid(), gid, "", "/home/me", "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: user)
+    monkeypatch.setattr(grp, "getgrgid", lambda gid: grp.struct_group((name, "x", gid, members)))
+    with nullcontext() if is_private else pytest.raises(CacheFolderError, match="mode 770"):
+        assert cache.fetch("key", tmp_path / "copy.plan") is None
+
+
+def test_a_folder_that_cannot_be_looked_at_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(CacheFolderError, match=f"whose the cache folder {tmp_path}/loop is: "):
+        PlanCache(tmp_path / "loop").fetch("key", tmp_path / "copy.plan")
+    seen, closed = Path.stat, tmp_path / "closed" / "plans"
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        if path == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return seen(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)  # tests may run as root, to whom nothing is closed
+    with pytest.raises(CacheFolderError, match=f"whose the cache folder {closed} is: Permission denied"):
+        PlanCache(closed).fetch("key", tmp_path / "copy.plan")
 
 
 @pytest.mark.trt

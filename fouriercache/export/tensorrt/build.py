@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import torch
 
-from fouriercache.errors import CacheFolderError, LoweringError, TargetError
+from fouriercache.errors import LoweringError, TargetError
 from fouriercache.export.tensorrt.plan import Plan, Profile, plan_from_dict
 from fouriercache.export.tensorrt.plan_cache import PlanCache
 from fouriercache.export.tensorrt.refusals import no_room
@@ -55,7 +55,7 @@ def build_plan(
 
     Raises:
         TargetError: the target cannot be built here, or an option makes no sense.
-        CacheFolderError: another user owns the cache's folder or can write to it.
+        CacheFolderError: another user owns the cache's folder, can write to it or replace it, or that cannot be seen.
         LoweringError: TensorRT does not take the model, says which node and why; the build failed, crashed or took too
             long, with the end of its log; the plan could not be written.
         MissingExtraError: the library is not installed.
@@ -91,8 +91,6 @@ def build_plan(
             if cache is not None and key is not None:
                 _keep(cache, key, plan, fresh)
             fresh.replace(destination)
-    except CacheFolderError:
-        raise
     except OSError as error:
         raise no_room(Path(error.filename2 or error.filename or destination), error.strerror) from error
     return plan
@@ -102,8 +100,6 @@ def _keep(cache: PlanCache, key: str, plan: Plan, path: Path) -> None:
     """Keep a plan. It took minutes and is sound, so a cache that is full or out of reach does not end the export."""
     try:
         cache.keep(key, plan, path)
-    except CacheFolderError:
-        raise
     except OSError as error:
         logger.warning("the plan could not be kept in %s: %s", cache.folder, error.strerror or error)
 

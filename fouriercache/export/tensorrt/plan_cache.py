@@ -2,7 +2,7 @@
 
 One folder for each plan, with the plan and what is known of it; it is made under another name and renamed, so that two
 processes that build the same plan do not meet. A plan is taken only if its hash is still the one it was kept with, and
-from a folder that nobody else can write to: a plan is code, and its hash lies beside it.
+from a folder that nobody else can write to or replace: a plan is code, and its hash lies beside it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from fouriercache.export.tensorrt.onnx_digest import onnx_digest
 from fouriercache.export.tensorrt.plan import Plan, plan_from_dict
-from fouriercache.paths import check_private, path_of
+from fouriercache.paths import check_private, make_private, path_of
 from fouriercache.strict_files import parse_json
 from fouriercache.tensorrt_library import Library
 
@@ -76,8 +76,8 @@ class PlanCache:
     def fetch(self, key: str, destination: Path) -> Plan | None:
         """Copy the plan of a key to `destination` and say what is known of it; None if there is none that is whole.
 
-        Raises CacheFolderError when another user owns the folder or can write to it, OSError when `destination` cannot
-        be written.
+        Raises CacheFolderError when another user owns the folder, can write to it or replace it, or when that cannot be
+        seen; OSError when `destination` cannot be written.
         """
         self._check_private()
         entry = self._entry(self.folder / key)
@@ -103,10 +103,9 @@ class PlanCache:
     def keep(self, key: str, plan: Plan, path: Path) -> None:
         """Keep a copy of the plan at `path`. A plan of this key that is there already stays.
 
-        Raises CacheFolderError when another user owns the folder or can write to it, OSError when the plan cannot be
-        written; nothing half-written stays.
+        Raises CacheFolderError as `fetch` does, OSError when the plan cannot be written; nothing half-written stays.
         """
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self.folder)
         self._check_private()
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".new.") as folder:
             fresh = Path(folder) / "entry"
@@ -132,11 +131,7 @@ class PlanCache:
         self._drop_beyond(0)
 
     def _check_private(self) -> None:
-        try:
-            status = self.folder.stat()
-        except OSError:
-            return  # not there, or nothing that can be read: then nothing is found in it
-        check_private(self.folder, status, "plans, which are run", "name a folder of yours in FOURIERCACHE_PLANS")
+        check_private(self.folder, "plans, which are run", "name a folder of yours in FOURIERCACHE_PLANS")
 
     def _drop_beyond(self, limit: int, but: str = "") -> None:
         held = 0
