@@ -74,6 +74,15 @@ class Calibration:
 
         Raises CalibrationError when the calibration was made for another method, model, or number of steps.
         """
+        calibrated = self.calibrated(method, num_steps)
+        self.check_model(model)
+        return calibrated
+
+    def calibrated(self, method: Method, num_steps: int | None) -> Method:
+        """Return what `apply` does, without a look at the model.
+
+        Raises CalibrationError when the calibration was made for another method or number of steps.
+        """
         wanted = describe_method(method)
         if wanted != self.method:
             raise CalibrationError(
@@ -85,6 +94,13 @@ class Calibration:
                 f"The calibration was made for trajectories of {self.num_steps} steps, not {num_steps}.\n"
                 f"  Pass num_steps={self.num_steps}, or calibrate for the number of steps that the scheduler takes."
             )
+        if self.polynomial is not None:
+            return method.with_(schedule=replace(cast(Any, method.schedule), rescale=self.polynomial))
+        calibrated = method.with_(schedule=Table(self.steps))
+        return calibrated if self.scalars is None else calibrated.with_(predictor=self.scalars)
+
+    def check_model(self, model: nn.Module) -> None:
+        """Raise CalibrationError when it was made for a model with other weights."""
         found = fingerprint_weights(model)
         if found != self.model:
             raise CalibrationError(
@@ -92,10 +108,6 @@ class Calibration:
                 f"  made for: {self.model}\n  {type(model).__name__} here: {found}\n"
                 "  Load the weights it was made for, in the same dtype, or calibrate this model."
             )
-        if self.polynomial is not None:
-            return method.with_(schedule=replace(cast(Any, method.schedule), rescale=self.polynomial))
-        calibrated = method.with_(schedule=Table(self.steps))
-        return calibrated if self.scalars is None else calibrated.with_(predictor=self.scalars)
 
     def check_scheduler(self, scheduler: Any) -> None:
         """Raise CalibrationError when it was made with another scheduler than this one, or with other options of it.

@@ -117,6 +117,15 @@ def test_a_calibration_says_which_steps_are_computed_and_how_many_there_are(cali
     assert run("optimize", TINY, "--calibration", str(calibration.with_name("none"))).exit_code == 2
 
 
+def test_bench_times_what_a_calibration_makes_of_the_method_at_its_timesteps(calibration: Path):
+    words = ("--method", "Tuned", "--calibration", str(calibration), "--rounds", "1", "--json")
+    result = run("bench", TINY, *words)
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["method"] == repr(fc.Tuned().with_(schedule=fc.Table((0, 2, 5))))
+    assert (found["computed"], found["steps"]) == (3, 6)
+
+
 def test_a_grid_is_what_optimize_is_told(tmp_path: Path):
     words = ("optimize", TINY, "--steps", "8", "--site", "stack")
     assert "Token grid: 1 x 4 x 4" in run(*words, "--grid", "1,4,4").stdout

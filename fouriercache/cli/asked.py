@@ -22,12 +22,19 @@ _OWN = {"site": "--site", "interval": "--interval", "order": "--order", "num_ste
 
 @dataclass(frozen=True)
 class Asked:
-    """A method, the number of steps of a trajectory, and what `optimize` is told beside them."""
+    """A method as it was typed, the number of steps of a trajectory, and what `optimize` is told beside them."""
 
     method: Method
     steps: int
     calibration: Calibration | None = None
     grid: TokenGrid | None = None
+
+    def running(self) -> Method:
+        """Return the method that runs: with what was calibrated in the place of its own.
+
+        Raises CalibrationError when the calibration was made for another method or number of steps.
+        """
+        return self.method if self.calibration is None else self.calibration.calibrated(self.method, self.steps)
 
 
 def ask(

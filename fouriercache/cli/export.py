@@ -95,7 +95,7 @@ def export(
     engines_for(target or [], sizes)
     _check_folders(out, triton)
     asked = ask(ctx, method, steps, settings, calibration, grid, site=site, interval=interval, order=order)
-    chosen, steps = asked.method, asked.steps
+    chosen, steps = asked.running(), asked.steps
     if triton is None:
         refuse_useless(ctx, ["triton_runner"], "Nothing is written for Triton: give its folder, --triton.")
         if set(target or []) <= {"onnx"}:
@@ -109,6 +109,8 @@ def export(
     example = find_example(model)
     check_weights(example.model)
     if dry_run:
+        if asked.calibration is not None:
+            asked.calibration.check_model(example.model)
         _say_plan(_planned(model, chosen, out, target or [], triton, single_graph=single_graph), as_json=as_json)
         return
     with ends_by_sigterm():

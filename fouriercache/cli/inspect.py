@@ -98,10 +98,9 @@ def inspect(
         refuse_useless(ctx, ("device", "batch"), "With --program the program's text alone is printed, without --json.")
     _refuse_path(model)
     asked = ask(ctx, method, steps, settings, calibration, grid, site=site, interval=interval, order=order)
-    chosen, steps = asked.method, asked.steps
     fast = build_fast(model, asked, cache_dir)
     text = None if program is None else fast.program(program).text()
-    facts = collect_facts(fast, chosen.name, chosen.site)
+    facts = collect_facts(fast, fast.method.name, fast.method.site)
     cost = None if device is None else fast.report.cost(_ceilings(device), batch=batch)
     if as_json:
         predicted = {} if cost is None else {"cost": cost.as_dict()}

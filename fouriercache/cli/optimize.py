@@ -69,9 +69,8 @@ def optimize(
             ctx, ["grid"], "A golden is made again from its spec: let its function return Example(..., grid=)."
         )
     asked = ask(ctx, method, steps, settings, calibration, grid, site=site, interval=interval, order=order)
-    chosen, steps = asked.method, asked.steps
     fast = build_fast(model, asked, cache_dir)
-    facts, gain = collect_facts(fast, chosen.name, chosen.site), gain_of(fast, steps)
+    facts, gain = collect_facts(fast, fast.method.name, fast.method.site), gain_of(fast, asked.steps)
     if as_json:
         show_json({"model": model, **graph_as_dict(facts), "trajectory": gain.as_dict()})
     else:

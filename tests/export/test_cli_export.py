@@ -13,11 +13,15 @@ import pytest
 from torch import nn
 from typer.testing import CliRunner, Result
 
+import fouriercache as fc
 from fouriercache import cli
 from fouriercache.bundle.folder import read_folder, staged
+from fouriercache.calibrations import describe_method
 from fouriercache.cli import export as command
+from fouriercache.fingerprints import fingerprint_weights
 from fouriercache.models.examples import Example
 from fouriercache.testing.bundle_loops import Difference
+from tests.tiny import example
 
 pytestmark = pytest.mark.ort
 
@@ -172,6 +176,70 @@ def test_a_dry_run_says_what_would_be_written_and_writes_nothing(tmp_path: Path,
     assert (found["graphs"], found["single_graph"], found["triton"]) == (["compute", "reuse"], "step.onnx", "tx")
     assert json.loads(run("--method", "ToCa", "--dry-run", "--json").stdout)["single_graph"] is None
     assert list(tmp_path.iterdir()) == []
+
+
+TIMESTEPS = (900.0, 700.0, 500.0, 400.0, 200.0, 100.0)
+SCALARS = fc.Calibrated((0, 2, 5), ((((1.0,),),), (((1.5, -0.5),),), (((2.0, -1.0),),)))
+
+
+@pytest.fixture(scope="module")
+def model() -> str:
+    """The fingerprint of the model that is exported."""
+    return fingerprint_weights(example()[0])
+
+
+def calibrated(folder: Path, method: fc.Method, model: str, scalars: fc.Calibrated | None = None) -> tuple[str, ...]:
+    """The options of a calibration of 6 steps, which is written to a file."""
+    path = folder / "made.safetensors"
+    fc.Calibration(
+        describe_method(method), len(TIMESTEPS), TIMESTEPS, model, None, steps=(0, 2, 5), scalars=scalars
+    ).save(path)
+    return ("--calibration", str(path), "--out", str(folder / "bundle"))
+
+
+def test_a_dry_run_is_of_the_method_that_a_calibration_makes(tmp_path: Path, model: str):
+    words = calibrated(tmp_path, fc.Tuned(), model, SCALARS)
+    found = json.loads(run("tests.tiny:example", "--method", "Tuned", *words, "--dry-run", "--json").stdout)
+    assert found["method"] == repr(fc.Tuned().with_(schedule=fc.Table((0, 2, 5)), predictor=SCALARS))
+
+
+def test_what_an_export_writes_is_what_its_dry_run_said(tmp_path: Path, model: str):
+    words = ("tests.tiny:example", "--method", "Tuned", *calibrated(tmp_path, fc.Tuned(), model, SCALARS), "--json")
+    said, result = json.loads(run(*words, "--dry-run").stdout), run(*words)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["method"] == said["method"]
+    assert {*(f"{name}.onnx" for name in said["graphs"]), said["single_graph"]} <= set(found["files"])
+
+
+def test_a_dry_run_refuses_a_calibration_that_the_export_would_refuse(quick: list[Any], tmp_path: Path, model: str):
+    words = calibrated(tmp_path, fc.Tuned(), model)
+    for more, message in (
+        (("--method", "FORA"), "made for another method"),
+        (("--method", "Tuned", "--steps", "8"), "for trajectories of 6 steps, not 8"),
+    ):
+        result = run("tests.tiny:example", *more, *words, "--dry-run")
+        assert (result.exit_code, message in plain(result.stderr)) == (2, True), result.output
+    assert quick == []
+
+
+def test_a_dry_run_refuses_a_calibration_of_other_weights(tmp_path: Path):
+    words = calibrated(tmp_path, fc.Tuned(), "0" * 64)
+    result = run("tests.tiny:example", "--method", "Tuned", *words, "--dry-run")
+    assert (result.exit_code, "a model with other weights" in plain(result.stderr)) == (2, True), result.output
+
+
+def test_what_can_be_written_is_asked_of_the_method_that_a_calibration_makes(tmp_path: Path, model: str):
+    """By itself the first decides as it runs, which no client of Triton can follow; the second has no single graph."""
+    prony = fc.Method("DMD", "stack", fc.Interval(2), fc.Prony(order=1))
+    sites = fc.Method("sites", "branch", fc.PerSite((2, 3, 2, 3)), fc.Reuse())
+    for method, words in ((prony, ("--triton", str(tmp_path / "tx"))), (sites, ("--single-graph",))):
+        alone = run("tests.tiny:example", "--method", repr(method), *words, "--dry-run")
+        assert alone.exit_code != 0, alone.output
+        made = calibrated(tmp_path, method, model, SCALARS)
+        result = run("tests.tiny:example", "--method", repr(method), *words, *made, "--dry-run")
+        assert result.exit_code == 0, result.output
+        assert "as step.onnx" in plain(result.stdout)
 
 
 def test_an_export_that_is_told_to_end_removes_what_is_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
