@@ -147,6 +147,7 @@ def capture(
     is_finite: bool = True,
     fixed: NoMatch | None = None,
     cache: CaptureCache | None = None,
+    ready: Callable[[], None] = lambda: None,
 ) -> Capture:
     """Capture `model` for calls like `model(**arguments)`.
 
@@ -162,6 +163,7 @@ def capture(
             comes back with `is_verified` False.
         fixed: why the program must serve this batch size alone; None to let it serve others.
         cache: where captures are kept on disk. What is found there is used as it is: the model is not run.
+        ready: called when the model has been run and is about to be traced.
 
     Raises:
         TrajectoryError: the sample or the timestep is empty, or the timestep not finite.
@@ -195,6 +197,7 @@ def capture(
         return _released(replace(_of_call(call, kept), is_verified=verify, is_from_disk=True), model)
     # Before it is traced: what the model makes once and keeps must not be made of torch.export's fake tensors.
     recording, tables = record_with_tables(model, arguments, run_model) if verify else (None, ())
+    ready()
 
     told: list[Answer] = []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -183,7 +183,9 @@ class _Build:
     captured: Capture | None = None
     cache: CaptureCache | None = None
 
-    def __call__(self, model: nn.Module, arguments: Mapping[str, Any], fixed: NoMatch | None) -> Steps:
+    def __call__(
+        self, model: nn.Module, arguments: Mapping[str, Any], fixed: NoMatch | None, ready: Callable[[], None]
+    ) -> Steps:
         known = self.captured if fixed is None else None
         if known is not None and known.serves(Binder(model).flatten(arguments)):
             return build_steps(known, self.method, self.grid)
@@ -196,5 +198,6 @@ class _Build:
             is_finite=self.is_finite,
             fixed=fixed,
             cache=self.cache,
+            ready=ready,
         )
         return build_steps(captured, self.method, self.grid)

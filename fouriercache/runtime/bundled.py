@@ -99,6 +99,7 @@ class BundledModule(DropIn):
         return Request(
             rules(),
             self,
+            self,
             self._serve,
             self._flatten,
             check_finite=self.manifest.trajectory.check_finite,

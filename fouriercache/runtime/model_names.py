@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fouriercache.gates import gate_of
 from fouriercache.runtime.drop_in import DropIn
+from fouriercache.runtime.stand_in import StandIn
 
 _SHARED = (
     *("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules"),
@@ -16,11 +17,8 @@ _SHARED = (
 )
 """Tables of `nn.Module` that are the model's own: weights, children, and hooks that are about them."""
 
-_HOOKS = frozenset(("_hf_hook", "_old_forward", "_diffusers_hook"))
-"""What accelerate and diffusers note in a module whose `forward` they wrap: each of the two may have its own."""
 
-
-class ModelNames(DropIn):
+class ModelNames(StandIn, DropIn):
     """Speaks its model's names: weights, modules and attributes are read, set and deleted in the model itself.
 
     Its weights and children are the model's, by the same names, so that `named_modules`, `parameters`, `get_submodule`
@@ -28,47 +26,22 @@ class ModelNames(DropIn):
     class and of what it was made with (`method`, `report`, `reset`, ...), stay its own, as do forward and backward
     hooks, which run around its own forward; where the model has such a name too, it is `model`'s to tell.
 
-    Attributes:
-        model: the original.
     """
 
-    model: nn.Module
+    @property
+    def model(self) -> nn.Module:
+        """The original."""
+        return self._model
 
-    def stand_for(self, model: nn.Module) -> None:
-        """Take the names of a model; what is set before is this module's own."""
-        tables = {name: vars(model)[name] for name in _SHARED}
-        # diffusers asks an object for its module and class where it saves a pipeline: both are the model's
-        vars(self).update(tables, __module__=type(model).__module__, model=model)
+    @model.setter
+    def model(self, _: nn.Module) -> None:
+        raise AttributeError(
+            "an optimised module stays with its model.\n  Optimise the other one: fc.optimize(model, method)."
+        )
 
-    def __getattr__(self, name: str) -> Any:
-        if hasattr(type(self), name):  # a property that failed, which is no missing attribute
-            return object.__getattribute__(self, name)  # raises its error again, in its own words
-        if self._is_own(name):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(self.model, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "model" and name in vars(self):
-            raise AttributeError(
-                "an optimised module stays with its model.\n  Optimise the other one: fc.optimize(model, method)."
-            )
-        if self._is_own(name):
-            object.__setattr__(self, name, value)
-        else:
-            setattr(self.model, name, value)
-
-    def __delattr__(self, name: str) -> None:
-        if self._is_own(name):
-            object.__delattr__(self, name)
-        else:
-            delattr(self.model, name)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*dir(type(self)), *vars(self), *dir(self.model)})
-
-    @property  # type: ignore[misc]  # typeshed has it writable, for assignments that nobody makes here
-    def __class__(self) -> type:
-        return type(self.model)
+    def _stand_for(self, model: nn.Module) -> None:
+        vars(self).update({name: vars(model)[name] for name in _SHARED})
+        super()._stand_for(model)
 
     def _get_name(self) -> str:
         return type(self).__name__
@@ -80,7 +53,7 @@ class ModelNames(DropIn):
 
     @training.setter
     def training(self, mode: bool) -> None:
-        if "model" in vars(self):  # torch sets it before there is one
+        if "_model" in vars(self):  # torch sets it before there is one
             self.model.training = mode
 
     def train(self, mode: bool = True) -> Self:
@@ -110,13 +83,3 @@ class ModelNames(DropIn):
         with gate_of(self.model).alone():
             self.model._apply(fn, recurse)
         return self
-
-    def _is_own(self, name: str) -> bool:
-        """Whether a name is this module's own, and not its model's.
-
-        New names are the model's, but for private ones, by which others note what they did to this very module.
-        """
-        own = vars(self)
-        if "model" not in own or name in own or hasattr(type(self), name) or name in _HOOKS:
-            return True
-        return name.startswith("_") and (name.startswith("__") or not hasattr(own["model"], name))

@@ -25,7 +25,8 @@ from fouriercache.runtime.steppers import Steppers
 from fouriercache.runtime.untraced import check_untraced, untraced
 from fouriercache.steps import Steps
 
-Build = Callable[[nn.Module, Mapping[str, Any], NoMatch | None], Steps]
+Build = Callable[[nn.Module, Mapping[str, Any], NoMatch | None, Callable[[], None]], Steps]
+"""Captures a model for a call; see `generation.Build`."""
 
 
 class OptimizedModule(ModelNames):
@@ -55,7 +56,7 @@ class OptimizedModule(ModelNames):
         self._binder = Binder(model)
         self._generation = Generation(model, self._make_stepper)
         self._lock = threading.Lock()
-        self.stand_for(model)
+        self._stand_for(model)
         rules()  # a schedule that cannot work is refused here, not in the first call
 
     def extra_repr(self) -> str:
@@ -92,6 +93,7 @@ class OptimizedModule(ModelNames):
         return Request(
             self.rules.of_length(num_steps)(),
             self.model,
+            self,
             self._serve,
             self._flatten,
             check_finite=self.check_finite,
@@ -141,11 +143,7 @@ class OptimizedModule(ModelNames):
         """
         with self._lock:
             self._current()
-            was_changed = self._generation.has_changed()
-            least = self._steppers.least_batch(steps)
-            if not was_changed:
-                self._generation.look()  # what a run of the model sets is no change by its owner
-            return least
+            return self._generation.watch(lambda: self._steppers.least_batch(steps))
 
     def recapture(self) -> None:
         """Drop every captured program; the next call captures again. Requests keep their place and features.
@@ -170,8 +168,7 @@ class OptimizedModule(ModelNames):
             call = self._binder.flatten(named)
             _check_device(self.model, call)
             generation = self._renewed()
-            generation.steppers.capture(call, named)
-            generation.look()
+            generation.watch(lambda: generation.steppers.capture(call, named))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy the model and how it was optimised; captured programs and requests' states stay with this."""
@@ -223,18 +220,18 @@ class OptimizedModule(ModelNames):
         with self._lock:
             _check_device(self.model, call)
             generation = self._renewed()  # another thread may have been faster
-            stepper = generation.steppers.serve(call, arguments)
-            generation.look()  # that ran the model's own code: what it sets is no change by its owner
-            return stepper, generation
+            return generation.watch(lambda: generation.steppers.serve(call, arguments)), generation
 
     def _renewed(self) -> Generation:
         """Return the generation of the model as it is now; the lock is held."""
         if self._generation.has_changed():
-            self._generation = Generation(self.model, self._make_stepper)
+            self._generation = Generation(self.model, self._make_stepper, self._generation.set_by_runs)
         return self._generation
 
-    def _make_stepper(self, arguments: Mapping[str, Any], fixed: NoMatch | None) -> LiveStepper:
-        steps = self._build(self.model, arguments, fixed)
+    def _make_stepper(
+        self, arguments: Mapping[str, Any], fixed: NoMatch | None, ready: Callable[[], None]
+    ) -> LiveStepper:
+        steps = self._build(self.model, arguments, fixed, ready)
         batch = batch_of(steps, self._binder.flatten(arguments))
         return LiveStepper(steps, self.model, self.method, self._backend, batch)
 

@@ -22,29 +22,33 @@ from fouriercache.runtime.pass_state import PassState
 from fouriercache.runtime.probe import Look
 from fouriercache.runtime.prompt import check_answers
 from fouriercache.runtime.session import Position, Session
+from fouriercache.runtime.stand_in import StandIn
 from fouriercache.runtime.stepper import InputNames
 from fouriercache.runtime.trajectory import Serve, Trajectory, forget_other_conditioning
 from fouriercache.runtime.untraced import check_untraced, untraced
 from fouriercache.schedules import Decision
 
+_OF_MODULES = frozenset(name for name in dir(nn.Module) if "hook" not in name)
+"""What every module has: `to`, `train`, `state_dict`. Not hooks, as a session's calls run those of the model alone."""
 
-class Request:
+
+class Request(StandIn):
     """One request's own state; call it like the model. One thread at a time; other threads take other requests.
 
     Gradients flow through the step that is called, not through the features kept of earlier ones.
 
     Attributes that it lacks are the model's own, read and set, and for `isinstance` it is of the model's class, for
-    pipelines' sake.
+    pipelines' sake; see `StandIn`. What every module has (`to`, `load_state_dict`) is done by the module that made it,
+    in the model and so for all sessions.
 
     Made by `fast.new_session()`; `fast(...)` itself uses one of its own for each thread.
     """
 
-    def __init__(self, session: Session, model: nn.Module,
+    def __init__(self, session: Session, model: nn.Module, front: nn.Module,
                  serve: Serve, flatten: Callable[[Sequence[Any], Mapping[str, Any]], tuple[Call, dict[str, Any]]],
                  *, check_finite: bool) -> None:  # fmt: skip
         self._session = session
-        self._model = model
-        vars(self)["__module__"] = type(model).__module__  # diffusers asks for it where it saves a pipeline
+        self._front = front
         self._serve = serve
         self._flatten = flatten
         self._finite = FiniteCheck(check_finite)
@@ -54,28 +58,10 @@ class Request:
         self._left: int | None = None
         self._prepared: tuple[float, ...] = ()
         self._running = threading.Lock()
+        self._stand_for(model)
 
-    def __getattr__(self, name: str) -> Any:
-        # A property of ours that failed arrives here too; its error must not be taken for a missing attribute.
-        if hasattr(type(self), name) or "_model" not in vars(self):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(self._model, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("_") or hasattr(type(self), name):
-            object.__setattr__(self, name, value)
-        else:
-            setattr(self._model, name, value)
-
-    def __delattr__(self, name: str) -> None:
-        if name.startswith("_") or hasattr(type(self), name):
-            object.__delattr__(self, name)
-        else:
-            delattr(self._model, name)
-
-    @property  # type: ignore[misc]  # typeshed has it writable, for assignments that nobody makes here
-    def __class__(self) -> type:
-        return type(self._model)
+    def _owner_of(self, name: str) -> object:
+        return self._front if name in _OF_MODULES else self._model
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise TrajectoryError(
@@ -87,6 +73,10 @@ class Request:
 
     @untraced
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run one step; see `forward`, around which others may put hooks."""
+        return self.forward(*args, **kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the model's step: computed or predicted, as the schedule says.
 
         Raises:

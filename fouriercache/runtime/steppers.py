@@ -46,10 +46,13 @@ class Steppers:
     Args:
         model: whose calls they serve.
         build: captures it for calls like the given one; with a reason, for this batch size alone.
+
+    Attributes:
+        runs: how often the model was run to compare a capture with it at other sizes.
     """
 
     def __init__(self, model: nn.Module, build: Callable[[Mapping[str, Any], NoMatch | None], LiveStepper]) -> None:
-        self._model, self._build = model, build
+        self._model, self._build, self.runs = model, build, 0
         self._kept: tuple[LiveStepper, ...] = ()
         self._ticks = itertools.count()
         self._verified: dict[LiveStepper, dict[tuple[int, ...], NoMatch | None]] = {}
@@ -114,8 +117,11 @@ class Steppers:
         """Say what was found when a capture was compared with the model at these sizes, now or earlier."""
         verified = self._verified[stepper]
         if sizes not in verified:
+            if not has_values(arguments):
+                return _UNKNOWN
+            self.runs += 1
             try:
-                if not has_values(arguments) or not stepper.agrees(self._model, arguments, call):
+                if not stepper.agrees(self._model, arguments, call):
                     return _UNKNOWN
                 verified[sizes] = None
                 if not has_values(self._first[stepper][1]):

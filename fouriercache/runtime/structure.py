@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -48,22 +48,39 @@ def structure_of(model: nn.Module) -> list[object]:
     once a trajectory, and thousands of small tuples would set off the garbage collector each time.
     """
     found: list[object] = []
-    add = found.append
     for name, module in model.named_modules():
-        add(name)
-        add(module)
-        add(module.training)
-        found += module._forward_pre_hooks
-        found += ("pre-hooks, hooks", *module._forward_hooks)
+        found += (name, "")
+        _add_module(module, found)
         for key, value in vars(module).items():
             if key not in _OWN and key not in _NOTES:
-                add(key)
+                found += (name, key)
                 _add_value(value, found, is_walked=True)
-        for weights in (module._parameters, module._buffers):
-            for key, weight in weights.items():
-                if weight is not None:
-                    found += (key, *weight.shape, weight.dtype, weight.device)
     return found
+
+
+Places: TypeAlias = dict[tuple[str, str], list[object]]
+"""A structure by its places: module and attribute, or "" for what is no attribute of the module."""
+
+
+def places_of(model: nn.Module) -> Places:
+    """Return the structure by its places, for the few times when it is asked what has changed."""
+    found: Places = {}
+    for name, module in model.named_modules():
+        _add_module(module, found.setdefault((name, ""), []))
+        for key, value in vars(module).items():
+            if key not in _OWN and key not in _NOTES:
+                _add_value(value, found.setdefault((name, key), []), is_walked=True)
+    return found
+
+
+def structure_at(places: Places) -> list[object]:
+    """Return what `structure_of` returned of the same model at the same time."""
+    return [part for place, parts in places.items() for part in (*place, *parts)]
+
+
+def changed_places(before: Places, after: Places) -> set[tuple[str, str]]:
+    """Return the places that are new, gone, or not what they were."""
+    return {place for place in before.keys() | after.keys() if before.get(place) != after.get(place)}
 
 
 def without_devices(structure: list[object]) -> list[object]:
@@ -83,6 +100,15 @@ def hooks_of(model: nn.Module) -> list[object]:
         found += module._forward_pre_hooks
         found += module._forward_hooks
     return found
+
+
+def _add_module(module: nn.Module, found: list[object]) -> None:
+    """Add which module it is, its mode, hooks, and the forms of its weights."""
+    found += (module, module.training, *module._forward_pre_hooks, "pre-hooks, hooks", *module._forward_hooks)
+    for weights in (module._parameters, module._buffers):
+        for key, weight in weights.items():
+            if weight is not None:
+                found += (key, *weight.shape, weight.dtype, weight.device)
 
 
 def _add_value(value: Any, found: list[object], *, is_walked: bool) -> None:
