@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.utils.weak import WeakIdKeyDictionary
 
+from fouriercache.errors import CaptureError
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -51,36 +53,52 @@ def tracing() -> Iterator[None]:
 class Gate:
     """What reads a model's weights goes through side by side; what swaps them goes alone.
 
-    `with gate:` reads, once in a thread at a time; `with gate.alone():` swaps. Who waits to be alone goes before those
-    that come later, and in the thread that is alone everything passes.
+    `with gate:` reads, `with gate.alone():` swaps. Who waits to be alone goes before those that come later; a thread
+    that is inside goes deeper whoever waits, and in the thread that is alone everything passes.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._inside, self._waiting = 0, 0
+        self._inside: dict[int, int] = {}  # how deep each thread is
+        self._waiting = 0
         self._owner, self._depth = 0, 0
 
     def __enter__(self) -> None:
+        me = threading.get_ident()
         with self._lock:
-            if (self._owner or self._waiting) and self._owner != threading.get_ident():
+            depth = self._inside.get(me, 0)
+            if not depth and (self._owner or self._waiting) and self._owner != me:
                 self._changed.wait_for(lambda: not self._owner and not self._waiting)
-            self._inside += 1
+            self._inside[me] = depth + 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        me = threading.get_ident()
         with self._lock:
-            self._inside -= 1
+            depth = self._inside[me] - 1
+            if depth:
+                self._inside[me] = depth
+                return
+            del self._inside[me]
             if self._waiting and not self._inside:
                 self._changed.notify_all()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Wait until nobody else is inside, and let nobody else in."""
+        """Wait until nobody else is inside, and let nobody else in.
+
+        Raises CaptureError in a thread that is inside: it would wait for itself.
+        """
         me = threading.get_ident()
         with self._lock:
             if self._owner != me:
+                if me in self._inside:
+                    raise CaptureError(
+                        "the model is to be captured, moved or loaded in the middle of its own forward or step, as a "
+                        "hook may ask.\n  Do so between two calls."
+                    )
                 self._waiting += 1
                 try:
                     self._changed.wait_for(lambda: not self._owner and not self._inside)

@@ -198,3 +198,33 @@ def test_models_have_a_gate_each():
     one, other = nn.Linear(2, 2), nn.Linear(2, 2)
     assert gate_of(one) is gate_of(one)
     assert gate_of(one) is not gate_of(other)
+
+
+@pytest.mark.parametrize("ask", [lambda fast: fast.capture(inputs()), lambda fast: fast.to("cpu")])
+def test_a_hook_that_asks_for_the_model_alone_in_its_own_forward_is_refused(ask: Callable[[Any], object]):
+    fast = optimized()
+    hook = fast.model.register_forward_pre_hook(lambda *_: ask(fast) and None)
+    try:
+        with gate_of(fast.model), pytest.raises(fc.CaptureError, match="in the middle of its own forward"):
+            fast.model(**inputs())
+    finally:
+        hook.remove()
+
+
+def test_a_thread_that_is_inside_goes_deeper_though_another_waits():
+    gate, is_alone = Gate(), threading.Event()
+
+    def swap() -> None:
+        with gate.alone():
+            is_alone.set()
+
+    with gate:
+        thread = threading.Thread(target=swap)
+        thread.start()
+        while not gate._waiting:
+            time.sleep(0.001)
+        with gate:
+            assert not is_alone.is_set()
+        assert not is_alone.is_set()
+    thread.join(60)
+    assert is_alone.is_set()

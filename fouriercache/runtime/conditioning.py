@@ -106,8 +106,9 @@ class Hoisted:
 
     `context` holds the context part's results; `batch` the timed part's by timestep, as one batch gave them; `single`
     those that steps computed alone, the newest last, at most MOST_SINGLE. `sums` has what was made of kept features
-    for steps to come, by step and timestep, and `made_of` says of what. Everything is dropped when the
-    conditioning or a weight changes, and when a trajectory begins.
+    for steps to come, by step and timestep, and `made_of` says of the features of which steps, by what, and by which
+    version of its weights. Everything is dropped when the conditioning or a weight changes, and when a trajectory
+    begins.
     """
 
     weights: tuple[int, ...] = ()
@@ -115,7 +116,7 @@ class Hoisted:
     batch: dict[_Stamp, Mapping[str, Tensor]] = field(default_factory=dict)
     single: dict[_Stamp, Mapping[str, Tensor]] = field(default_factory=dict)
     sums: dict[tuple[int, _Stamp], Mapping[str, Tensor]] = field(default_factory=dict)
-    made_of: object = None
+    made_of: tuple[tuple[int, ...], Executable, tuple[int, ...]] | None = None
 
     def find(self, stamp: _Stamp) -> Mapping[str, Tensor] | None:
         """The timed part's results for a timestep, if they are kept."""
@@ -217,19 +218,21 @@ class Conditioning:
         batch = sample.shape[0]
         if self._row_bytes is not None and self._row_bytes * batch * len(ahead) > LARGEST_BATCH:
             return
+        rows = torch.tensor(list(ahead), dtype=torch.float64, device="cpu").to(sample.dtype)
+        stamps = [(value,) for value in rows.tolist()]
+        if mine not in stamps:  # the list was rounded otherwise than the step's own timestep
+            return
         single = None if self._is_checked else _run(self._timed, given)
         if single is not None:
             self._row_bytes = sum(value.numel() * value.element_size() for value in single.values()) // batch
         if self._row_bytes is None or self._row_bytes * batch * len(ahead) > LARGEST_BATCH:
             return
-        rows = torch.tensor(list(ahead), device="cpu").to(sample.dtype)  # their values are read below
         wide = dict(given)
         for name in with_rows:
             wide[name] = given[name].repeat(len(ahead), *[1] * (given[name].ndim - 1))
         wide[stamp_name] = send(rows.repeat_interleave(batch), sample.device)
         parts = {name: value.unflatten(0, (len(ahead), batch)) for name, value in _run(self._timed, wide).items()}
-        stamps = [(value,) for value in rows.tolist()]
-        if single is not None and mine in stamps:
+        if single is not None:
             if not _agree({n: p[stamps.index(mine)] for n, p in parts.items()}, single):
                 self._rows = None  # rows are not independent in this model: each step computes its own
                 return

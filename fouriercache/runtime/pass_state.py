@@ -18,8 +18,8 @@ class PassState:
     `ring` has what is kept of each site, by column, newest first. A step that computes the site puts one in front and
     drops those that nothing reads at their age; no tensor is copied. `states` has what else graphs hand on, by name (an
     adaptive schedule's indicator). `hoisted` is kept for each step mode, and for the probe; `made_by` marks the stepper
-    that made it. `is_restless`: other conditioning came after something had been made for cached steps to come;
-    unless they are prepared, nothing is any more, and sums are not in any case.
+    that made it. `is_restless`: other conditioning came in mid-trajectory; nothing is made for steps to come any more
+    unless they are prepared, and sums in no case.
     """
 
     ring: dict[str, list[Tensor]] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class PassState:
 
     def drop_hoisted(self) -> None:
         """Forget what was made of the conditioning."""
-        self.is_restless |= any(made.sums or made.batch for key, made in self.hoisted.items() if key[0] != "compute")
+        self.is_restless |= bool(self.hoisted)
         self.hoisted.clear()
 
     def features(self) -> list[Tensor]:

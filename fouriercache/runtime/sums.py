@@ -31,14 +31,15 @@ class SumsAhead:
         self._parts, self._feeds = parts, feeds
         self._shared, self._own = feeds.wanted(parts.shared), feeds.wanted(parts.own)
         self._made: dict[int, Executable] = {}
-        self._last: Executable | None = None
         self._lock = threading.Lock()
 
     def find(self, plan: Plan, kept: Hoisted) -> Mapping[str, Tensor] | None:
         """Return the sums that were made for the step, and forget them; None if there are none that it may use."""
         step = plan.position.step, plan.position.timestep
-        if step in kept.sums and kept.made_of == self._source(plan):
-            return kept.sums.pop(step)
+        if step in kept.sums and kept.made_of is not None:
+            computed, made_by, version = kept.made_of
+            if computed == plan.computed and made_by.version() == version:
+                return kept.sums.pop(step)
         kept.sums.clear()
         return None
 
@@ -68,15 +69,11 @@ class SumsAhead:
             values += self._feeds.values(self._own, mine)
         results = iter(sums(values))
         kept.sums = {(step, (at,)): dict(zip(names, results, strict=False)) for step, at, _ in steps}
-        kept.made_of = self._source(plan)
+        kept.made_of = plan.computed, sums, sums.version()
         return kept.sums.pop((plan.position.step, plan.position.timestep))
 
     def _for_steps(self, count: int) -> Executable:
         with self._lock:
             if count not in self._made:
-                self._made[count] = self._last = self._parts.sums(count)
+                self._made[count] = self._parts.sums(count)
             return self._made[count]
-
-    def _source(self, plan: Plan) -> object:
-        """What sums are made of; the weights they are made with are the same, whatever their number."""
-        return plan.computed, () if self._last is None else self._last.version()
