@@ -85,6 +85,14 @@ class Gate:
             if self._waiting and not self._inside:
                 self._changed.notify_all()
 
+    def check_outside(self) -> None:
+        """Raise CaptureError in a thread that is inside, or alone: what it wants to do would wait for itself."""
+        if threading.get_ident() in (self._owner, *self._inside):
+            raise CaptureError(
+                "the model is to be captured, moved or loaded in the middle of its own forward or step, as a hook may "
+                "ask.\n  Do so between two calls."
+            )
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Wait until nobody else is inside, and let nobody else in.
@@ -94,11 +102,7 @@ class Gate:
         me = threading.get_ident()
         with self._lock:
             if self._owner != me:
-                if me in self._inside:
-                    raise CaptureError(
-                        "the model is to be captured, moved or loaded in the middle of its own forward or step, as a "
-                        "hook may ask.\n  Do so between two calls."
-                    )
+                self.check_outside()
                 self._waiting += 1
                 try:
                     self._changed.wait_for(lambda: not self._owner and not self._inside)

@@ -12,6 +12,7 @@ from torch import nn
 
 from fouriercache.calls import Binder, Call, describe
 from fouriercache.errors import NotCapturedError, TrajectoryError
+from fouriercache.gates import gate_of
 from fouriercache.preconditions import check_not_offloaded
 from fouriercache.program import NoMatch, Program
 from fouriercache.runtime.backend import Backend
@@ -164,6 +165,7 @@ class OptimizedModule(ModelNames):
         """
         named = self._binder.example(arguments)
         check_eval(self.model)
+        gate_of(self.model).check_outside()
         with self._lock:
             call = self._binder.flatten(named)
             _check_device(self.model, call)
@@ -217,6 +219,7 @@ class OptimizedModule(ModelNames):
         generation = self._generation
         if not generation.has_changed() and (found := generation.find(call)) is not None:
             return found, generation
+        gate_of(self.model).check_outside()
         with self._lock:
             _check_device(self.model, call)
             generation = self._renewed()  # another thread may have been faster
