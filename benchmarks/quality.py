@@ -7,24 +7,20 @@ threshold at which it computes as many on the uncached trajectory. Then shorter 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from common import Denoiser, Spread, read_arguments
+from common import Spread, read_arguments
 from hypotheses.subjects import HELD_OUT, IMAGE_MODEL, Images
 from launches import CountCalls, executed_share
-from loop import computed_steps
+from loop import Entry, computed_steps, of_peer, uncached
 from peers import (
     HOOKS,
-    Peer,
     by_hand,
     cache_dit_block,
     first_block_cache,
-    held_bytes,
     mag_cache,
-    nothing,
     pyramid_attention_broadcast,
     sea_cache,
     taylorseer_hooks,
@@ -69,32 +65,18 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One row: what is called, what begins a trajectory, what it keeps, which steps it computes in words."""
+def loop_of(entry: Entry, request: Request) -> SamplingLoop:
+    """The sampling loop of a row; what begins a trajectory is in its time."""
 
-    name: str
-    model: Denoiser
-    begin: Callable[[], None]
-    kept: Callable[[], int]
-    schedule: str
+    def module(latents: Tensor, **given: Tensor) -> Any:
+        return entry.model(hidden_states=latents, **given)
 
-    def loop(self, request: Request) -> SamplingLoop:
-        """The sampling loop of the row; what begins a trajectory is in its time."""
-
-        def module(latents: Tensor, **given: Tensor) -> Any:
-            return self.model(hidden_states=latents, **given)
-
-        return SamplingLoop(module, request, lambda _: self.begin())  # type: ignore[arg-type]  # it is only called
+    return SamplingLoop(module, request, lambda _: entry.begin())  # type: ignore[arg-type]  # it is only called
 
 
-def of_peer(peer: Peer) -> Entry:
-    return Entry(peer.name, peer.model, peer.begin, lambda: held_bytes(peer.holder), peer.schedule)
-
-
-def of_ours(model: Any, name: str, method: fc.Method, steps: int, schedule: str = "as given") -> Entry:
-    session = fc.optimize(model, method, num_steps=steps).new_session()
-    return Entry(name, session, session.reset, lambda: session.cache_bytes, schedule)
+def of_ours(name: str, fast: fc.OptimizedModule, schedule: str) -> Entry:
+    session = fast.new_session()
+    return Entry(name, session, session.reset, lambda: session.cache_bytes, lambda: session.held_bytes, schedule)
 
 
 def noise_level(timestep: float) -> float:
@@ -126,13 +108,11 @@ def list_entries(model: Any, recorded: Recorded, computed: Sequence[int], steps:
         "fouriercache FreqCa, stack": fc.FreqCa(schedule=table),
         NEWTON: fc.Tuned(schedule=table),
     }
-    entries = [Entry("uncached", model, nothing, lambda: 0, "all"), *map(of_peer, peers)]
-    entries += [of_ours(model, name, method, steps) for name, method in ours.items()]
+    entries = [uncached("uncached", model), *map(of_peer, peers)]
+    entries += [of_ours(name, fc.optimize(model, method, num_steps=steps), "as given") for name, method in ours.items()]
     for number in demo.CALIBRATED if steps == 50 else ():
-        found = demo.load_demo_calibration(number)
-        session = fc.optimize(model, fc.Tuned(), num_steps=steps, calibration=found).new_session()
-        name = f"{CALIBRATED}, {number} of {steps}"
-        entries.append(Entry(name, session, session.reset, lambda s=session: s.cache_bytes, "calibrated"))  # type: ignore[misc]
+        fast = fc.optimize(model, fc.Tuned(), num_steps=steps, calibration=demo.load_demo_calibration(number))
+        entries.append(of_ours(f"{CALIBRATED}, {number} of {steps}", fast, "calibrated"))
     return entries
 
 
@@ -141,8 +121,8 @@ def sample(entry: Entry, images: Images, steps: int, layers: int) -> tuple[Tenso
     found, computed = [], []
     for labels, noise in images.batches():
         request = Request(labels, noise, steps, images.guidance)
-        entry.loop(request).advance(1)  # what runs at the first call of a batch is not counted
-        loop = entry.loop(request)
+        loop_of(entry, request).advance(1)  # what runs at the first call of a batch is not counted
+        loop = loop_of(entry, request)
         with CountCalls() as calls:
             loop.advance(steps)
         found.append(loop.latents[-1])
@@ -155,7 +135,7 @@ def time_loops(entries: Sequence[Entry], steps: int, rounds: int) -> tuple[list[
     request = Request.draw(classes=TIMED_IMAGES, seed=0, steps=steps, guidance=demo.GUIDANCE)
     seconds: list[list[float]] = [[] for _ in entries]
     for number in range(rounds + 1):
-        loops = [entry.loop(request) for entry in entries]
+        loops = [loop_of(entry, request) for entry in entries]
         take_turns(loops, lambda _: None)
         for mine, loop in zip(seconds, loops, strict=True):
             mine += [loop.seconds] * (number > 0)  # what is made at the first call of a batch is not timed

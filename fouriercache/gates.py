@@ -87,7 +87,8 @@ class Gate:
 
     def check_outside(self) -> None:
         """Raise CaptureError in a thread that is inside, or alone: what it wants to do would wait for itself."""
-        if threading.get_ident() in (self._owner, *self._inside):
+        me = threading.get_ident()
+        if me == self._owner or me in self._inside:
             raise CaptureError(
                 "the model is to be captured, moved or loaded in the middle of its own forward or step, as a hook may "
                 "ask.\n  Do so between two calls."

@@ -160,10 +160,11 @@ class Session:
         )
         if decision.is_computed:
             return Plan("compute", position, self._none, ring, is_new, call.signature, decision)
-        return self._plan_cached(position, history, decision, ring, places)._replace(listed=call.listed)
+        return self._plan_cached(call, position, history, decision, ring, places)
 
     def _plan_cached(
         self,
+        call: StepCall,
         position: Position,
         history: _History,
         decision: Decision,
@@ -183,6 +184,7 @@ class Session:
             decision,
             served.refreshed,
             served.counts,
+            call.listed,
         )
 
     def _cached_coefficients(self, history: _History, step: int, sites: int) -> Coefficients:
